@@ -1,0 +1,254 @@
+//! What can go wrong, each with the parameter's path, the value found and the way out.
+
+use candle_core::{DType, DeviceLocation, Shape};
+
+use crate::ParamPath;
+
+/// `Result` with [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that l1 refuses. Nothing has been changed when one of these is returned.
+///
+/// It converts from candle's error and into it, so `?` works in functions that return `candle_core::Result`,
+/// `l1_core::Result` or `anyhow::Result`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A number of a declaration is out of its range. Cause: an expression such as `lambda = self.strength` came out negative,
+    /// NaN or infinite. Cure: correct the expression.
+    #[error("{path}: {key} = {value} (expected {expected})")]
+    InvalidValue {
+        /// The field that carries the declaration.
+        path: ParamPath,
+        /// The key: `lambda`, `l2` or `scale`.
+        key: &'static str,
+        /// The value found.
+        value: f64,
+        /// The range expected.
+        expected: &'static str,
+    },
+
+    /// A penalty declared on a field changes no parameter. Cause and cure are in `why`.
+    #[error("{path}: {declared} reaches no parameter: {why}")]
+    Unreached {
+        /// The field that carries the declaration.
+        path: ParamPath,
+        /// The declaration, as in `lambda = 0.01`.
+        declared: String,
+        /// What was found below the field, and what to do about it.
+        why: String,
+    },
+
+    /// `role = ..` stands on a field without a bare `Tensor` or `Var`. Cure: layers know their roles; remove the key.
+    #[error(
+        "{path}: role = {role} names no tensor: `role` is for a field that is a `Tensor` or `Var` (or a container of them); \
+         a layer knows the roles of its own tensors. Remove `role`"
+    )]
+    UnusedRole {
+        /// The field that carries the declaration.
+        path: ParamPath,
+        /// The role that was declared.
+        role: &'static str,
+    },
+
+    /// Two tensors of the model have the same path. Cause: `flatten` or `rename` let two names coincide.
+    #[error("{path}: two parameters have this path; give one of their fields another name with `rename`")]
+    DuplicatePath {
+        /// The path that occurs twice.
+        path: ParamPath,
+    },
+
+    /// One storage is declared in two different ways. Cause: tied tensors whose fields disagree. Cure: the same rule on both
+    /// fields, or on one of them only.
+    #[error(
+        "{first} and {second} are one tensor under two rules: {first} is {first_rule}, {second} is {second_rule}. \
+         Declare the same rule on both, or a rule on one of them only"
+    )]
+    ConflictingRules {
+        /// The path visited first.
+        first: ParamPath,
+        /// What was decided there.
+        first_rule: String,
+        /// The path visited later.
+        second: ParamPath,
+        /// What was decided there.
+        second_rule: String,
+    },
+
+    /// Penalized parameters lie on two devices. Cure: move the model to one device, or `skip` what lies elsewhere.
+    #[error(
+        "{second} is on {second_device:?} but {first} is on {first_device:?}; penalized parameters must share one device"
+    )]
+    TwoDevices {
+        /// The first penalized parameter.
+        first: ParamPath,
+        /// Where it is.
+        first_device: DeviceLocation,
+        /// The first penalized parameter that is elsewhere.
+        second: ParamPath,
+        /// Where that one is.
+        second_device: DeviceLocation,
+    },
+
+    /// The model has no parameters at all.
+    #[error("the model holds no parameters: no field of it is a tensor, a layer or another model")]
+    EmptyModel,
+
+    /// No parameter is penalized, so there is no penalty to compute. Cure: declare a `lambda`, `l2` or `positive`.
+    #[error(
+        "none of the {parameters} parameters is penalized: declare `#[l1(lambda = ..)]` on a field or on the struct"
+    )]
+    NothingPenalized {
+        /// How many parameters were visited.
+        parameters: usize,
+    },
+
+    /// None of the penalized parameters is among the variables given to the optimizer. Cause: variables of another model or
+    /// another `VarMap`.
+    #[error(
+        "none of the {penalized} penalized parameters (the first is {first}) is among the optimizer's {variables} variables; \
+         pass the variables of the model that the Regularizer was made from"
+    )]
+    ForeignVariables {
+        /// How many parameters the regularizer penalizes.
+        penalized: usize,
+        /// The first of them.
+        first: ParamPath,
+        /// How many variables the optimizer was given.
+        variables: usize,
+    },
+
+    /// The penalty has no usable gradient. Cure: a proximal optimizer.
+    #[error(
+        "{path}: `{what}` cannot stand in the loss, it has no gradient there; \
+         use a proximal optimizer (`ProxSgd`, `ProxAdamW` or `Proximal`) instead of `penalty()` or `add_subgradient`"
+    )]
+    NotInLoss {
+        /// The parameter.
+        path: ParamPath,
+        /// The part of its penalty that has no gradient.
+        what: &'static str,
+    },
+
+    /// A penalized parameter got no gradient: it would be shrunk by the penalty alone. Cause: it does not reach the loss, or a
+    /// layer between has no backward (candle's `LayerNorm`, `RmsNorm` and `softmax_last_dim` on contiguous input).
+    #[error(
+        "{path}: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it; \
+         does it take part in the loss? (candle's LayerNorm, RmsNorm and softmax_last_dim stop gradients on contiguous input) \
+         If it is meant to be left out, declare `#[l1(skip)]`"
+    )]
+    MissingGradient {
+        /// The parameter.
+        path: ParamPath,
+    },
+
+    /// A gradient holds NaN or an infinity. Nothing was written.
+    #[error("{path}: its gradient holds {value} at flat index {index}; nothing was changed")]
+    NonFiniteGradient {
+        /// The parameter.
+        path: ParamPath,
+        /// The first value that is not finite.
+        value: f64,
+        /// Its place in row-major order.
+        index: usize,
+    },
+
+    /// A gradient has another shape than its variable.
+    #[error("{path}: its gradient has shape {found:?} (expected {expected:?})")]
+    GradientShape {
+        /// The parameter.
+        path: ParamPath,
+        /// The gradient's shape.
+        found: Shape,
+        /// The variable's shape.
+        expected: Shape,
+    },
+
+    /// A gradient has another dtype than its variable.
+    #[error("{path}: its gradient has dtype {found:?} (expected {expected:?})")]
+    GradientDType {
+        /// The parameter.
+        path: ParamPath,
+        /// The gradient's dtype.
+        found: DType,
+        /// The variable's dtype.
+        expected: DType,
+    },
+
+    /// A gradient is on another device than its variable.
+    #[error("{path}: its gradient is on {found:?} (expected {expected:?})")]
+    GradientDevice {
+        /// The parameter.
+        path: ParamPath,
+        /// Where the gradient is.
+        found: DeviceLocation,
+        /// Where the variable is.
+        expected: DeviceLocation,
+    },
+
+    /// A tensor argument has another shape than the tensor it belongs to.
+    #[error("`{argument}` has shape {found:?} (expected {expected:?})")]
+    ShapeMismatch {
+        /// The argument's name.
+        argument: &'static str,
+        /// Its shape.
+        found: Shape,
+        /// The shape expected.
+        expected: Shape,
+    },
+
+    /// A tensor has a dtype for which l1 has no arithmetic.
+    #[error("`{argument}` has dtype {found:?} (expected F32, F64, BF16 or F16)")]
+    UnsupportedDType {
+        /// The argument's name, or the parameter's path.
+        argument: String,
+        /// Its dtype.
+        found: DType,
+    },
+
+    /// A hyperparameter is out of its range.
+    #[error("{name} = {value} (expected {expected})")]
+    InvalidParameter {
+        /// The hyperparameter, as it is called in the code.
+        name: &'static str,
+        /// The value found.
+        value: f64,
+        /// The range expected.
+        expected: &'static str,
+    },
+
+    /// The norm of the gradients is NaN or infinite, so that clipping by it makes no sense. Nothing was changed.
+    #[error(
+        "the gradients' norm is {norm}, so they cannot be clipped by it and nothing was changed; {culprit}. \
+         `clip_grad_norm_with(.., NonFinite::Pass)` lets it pass"
+    )]
+    NonFiniteNorm {
+        /// The norm found.
+        norm: f64,
+        /// The first gradient that is not finite, in words.
+        culprit: String,
+    },
+
+    /// `Traced::new` found no variables under the prefix.
+    #[error(
+        "no variable of the VarMap lies under `{prefix}`: build the layer from a VarBuilder over the same VarMap \
+         (`VarBuilder::from_varmap(&varmap, ..)`)"
+    )]
+    NothingTraced {
+        /// The prefix of the VarBuilder.
+        prefix: String,
+    },
+
+    /// candle's own error.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+impl From<Error> for candle_core::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Candle(error) => error,
+            error => candle_core::Error::wrap(error),
+        }
+    }
+}

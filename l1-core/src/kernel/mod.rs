@@ -1,0 +1,206 @@
+//! The operations on tensors that everything else is made of, and which implementation runs them: [`cpu`] on the CPU,
+//! [`composed`] elsewhere.
+//!
+//! | operation | formula |
+//! |---|---|
+//! | [`value`] | `Ω(w) = λ‖w‖₁ + ½·l2·‖w‖²`, `+∞` outside a sign constraint |
+//! | [`subgradient`] | `λ·sign(w) + l2·w`, sign(0) = 0 |
+//! | [`prox`] | `argmin_u Σ (uᵢ − zᵢ)²/(2·stepᵢ) + Ω(u)` |
+
+use candle_core::{DType, Tensor, Var};
+
+use crate::{Error, Penalty, Result};
+
+mod access;
+mod chunks;
+pub mod composed;
+pub mod cpu;
+mod formula;
+pub(crate) mod gradient;
+mod number;
+mod step;
+
+pub(crate) use access::storage_key;
+pub(crate) use number::{is_supported, wide_dtype};
+pub use step::{AdamWStep, Counts, Norm, SgdStep, Step};
+
+fn on_cpu(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu()
+}
+
+fn check_dtype(argument: &str, tensor: &Tensor) -> Result<()> {
+    if is_supported(tensor.dtype()) { Ok(()) } else { Err(number::unsupported(argument, tensor.dtype())) }
+}
+
+/// The penalty of one tensor as a number, `λ‖w‖₁ + ½·l2·‖w‖²`; `+∞` if a sign constraint is violated, NaN if an entry is NaN.
+///
+/// * `w`: any shape, F32, F64, BF16 or F16. On the CPU it is summed in f64, in an order that follows from the length alone: the
+///   same bits on any number of threads.
+///
+/// # Errors
+/// [`Error::UnsupportedDType`].
+pub fn value(w: &Tensor, penalty: &Penalty) -> Result<f64> {
+    check_dtype("w", w)?;
+    if on_cpu(w) { cpu::value(&w.contiguous()?, penalty) } else { composed::value(w, penalty) }
+}
+
+/// The subgradient of smallest norm, `λ·sign(w) + l2·w`: 0 where w is 0, NaN where it is NaN.
+///
+/// * `w`: any shape, F32, F64, BF16 or F16. Returns a tensor of its shape and dtype.
+///
+/// A sign constraint adds nothing: it has no gradient.
+///
+/// # Errors
+/// [`Error::UnsupportedDType`].
+pub fn subgradient(w: &Tensor, penalty: &Penalty) -> Result<Tensor> {
+    check_dtype("w", w)?;
+    if !on_cpu(w) {
+        return composed::subgradient(w, penalty);
+    }
+    let factor = Tensor::ones((), DType::F64, w.device())?;
+    Ok(w.detach().contiguous()?.apply_op2_no_bwd(&factor, &cpu::Subgradient(*penalty))?)
+}
+
+/// The proximal operator of the penalty, `argmin_u Σ (uᵢ − zᵢ)²/(2·stepᵢ) + Ω(u)`:
+/// `sign(z)·max(|z| − step·λ, 0)/(1 + step·l2)`, and with a sign constraint `max(z − step·λ, 0)/(1 + step·l2)`.
+///
+/// * `z`: any shape, F32, F64, BF16 or F16. Returns a new tensor of its shape and dtype, without gradient.
+/// * `step`: a number ≥ 0, or a tensor of `z`'s shape with entries ≥ 0 (a diagonal metric, as in Adam).
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use l1_core::{Penalty, kernel};
+///
+/// let z = Tensor::new(&[3f32, -0.5, -2.0], &Device::Cpu)?;
+/// let u = kernel::prox(&z, &Penalty::l1(2.0), 0.5)?;
+/// assert_eq!(u.to_vec1::<f32>()?, [2.0, 0.0, -1.0]);
+/// # Ok::<(), l1_core::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::InvalidParameter`] for a negative or non-finite step (a number, not a tensor's entries), [`Error::ShapeMismatch`]
+/// when `step` has another shape, [`Error::UnsupportedDType`].
+///
+/// Parikh & Boyd, *Proximal Algorithms* (2014), §6.5.2 and §2.1 (ridge); Zou & Hastie 2005.
+pub fn prox<'s>(z: &Tensor, penalty: &Penalty, step: impl Into<Step<'s>>) -> Result<Tensor> {
+    check_dtype("z", z)?;
+    let step = step.into();
+    check_step(z, &step)?;
+    if !on_cpu(z) {
+        return composed::prox(z, penalty, step);
+    }
+    let result = z.detach().force_contiguous()?;
+    match step {
+        Step::Scalar(_) => cpu::prox_in_place(&result, penalty, step)?,
+        Step::Diagonal(steps) => {
+            let steps = steps.to_dtype(z.dtype())?.contiguous()?;
+            cpu::prox_in_place(&result, penalty, Step::Diagonal(&steps))?;
+        }
+    }
+    Ok(result)
+}
+
+fn check_step(z: &Tensor, step: &Step<'_>) -> Result<()> {
+    match step {
+        Step::Scalar(step) if !crate::penalty::is_strength(*step) => {
+            Err(Error::InvalidParameter { name: "step", value: *step, expected: crate::penalty::STRENGTH })
+        }
+        Step::Diagonal(steps) if steps.shape() != z.shape() => {
+            Err(Error::ShapeMismatch { argument: "step", found: steps.shape().clone(), expected: z.shape().clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `w ← prox(w)` with one step for all entries.
+pub(crate) fn prox_in_place(w: &Var, penalty: &Penalty, step: f64) -> Result<()> {
+    check_dtype("w", w)?;
+    if on_cpu(w) {
+        cpu::prox_in_place(w, penalty, Step::Scalar(step))
+    } else {
+        Ok(w.set(&composed::prox(w, penalty, Step::Scalar(step))?)?)
+    }
+}
+
+/// The penalty of one tensor as a differentiable scalar of the given dtype.
+pub(crate) fn penalty(w: &Tensor, penalty: &Penalty, dtype: DType) -> Result<Tensor> {
+    check_dtype("w", w)?;
+    if on_cpu(w) {
+        Ok(w.contiguous()?.apply_op1(InLoss { penalty: *penalty, dtype })?)
+    } else {
+        composed::penalty(w, penalty, dtype)
+    }
+}
+
+/// The penalty as a node of candle's graph, with its own gradient.
+struct InLoss {
+    penalty: Penalty,
+    dtype: DType,
+}
+
+impl candle_core::CustomOp1 for InLoss {
+    fn name(&self) -> &'static str {
+        "l1-penalty"
+    }
+
+    fn cpu_fwd(
+        &self,
+        storage: &candle_core::CpuStorage,
+        layout: &candle_core::Layout,
+    ) -> candle_core::Result<(candle_core::CpuStorage, candle_core::Shape)> {
+        let value = cpu::value_of(storage, layout, &self.penalty)?;
+        let storage = match self.dtype {
+            DType::F64 => candle_core::CpuStorage::F64(vec![value]),
+            _ => candle_core::CpuStorage::F32(vec![value as f32]),
+        };
+        Ok((storage, ().into()))
+    }
+
+    fn bwd(&self, w: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        w.detach().apply_op2_no_bwd(&grad.detach(), &cpu::Subgradient(self.penalty)).map(Some)
+    }
+}
+
+/// `grad ← grad + ∂Ω(w)` in place; both contiguous, of one dtype, on one device.
+pub(crate) fn add_subgradient(grad: &Tensor, w: &Tensor, penalty: &Penalty) -> Result<Tensor> {
+    check_dtype("w", w)?;
+    if on_cpu(w) {
+        cpu::add_subgradient(grad, w, penalty)?;
+        Ok(grad.clone())
+    } else {
+        composed::plus_subgradient(grad, w, penalty)
+    }
+}
+
+/// One step of proximal SGD; `buffer` is of the dtype of the arithmetic.
+pub(crate) fn sgd_step(w: &Var, grad: &Tensor, buffer: Option<&Var>, step: &SgdStep) -> Result<()> {
+    if on_cpu(w) {
+        cpu::sgd_step(w, grad, buffer.map(|buffer| buffer.as_tensor()), step)
+    } else {
+        composed::sgd_step(w, grad, buffer, step)
+    }
+}
+
+/// One step of proximal AdamW; the moments are of the dtype of the arithmetic.
+pub(crate) fn adamw_step(w: &Var, grad: &Tensor, m: &Var, v: &Var, step: &AdamWStep) -> Result<()> {
+    if on_cpu(w) { cpu::adamw_step(w, grad, m, v, step) } else { composed::adamw_step(w, grad, m, v, step) }
+}
+
+/// Zeros and `‖w‖₁` of one tensor.
+pub(crate) fn counts(w: &Tensor) -> Result<Counts> {
+    if on_cpu(w) { cpu::counts(&w.contiguous()?) } else { composed::counts(w) }
+}
+
+pub(crate) fn first_non_finite(tensor: &Tensor) -> Result<Option<(usize, f64)>> {
+    if on_cpu(tensor) { cpu::first_non_finite(&tensor.contiguous()?) } else { composed::first_non_finite(tensor) }
+}
+
+/// The norm as a scalar tensor on the tensor's device: F64 for F64, else F32.
+pub(crate) fn norm(tensor: &Tensor, norm: Norm) -> Result<Tensor> {
+    check_dtype("gradient", tensor)?;
+    if !on_cpu(tensor) {
+        return composed::norm(tensor, norm);
+    }
+    let norm = cpu::norm(&tensor.contiguous()?, norm)?;
+    Ok(Tensor::new(norm, tensor.device())?.to_dtype(wide_dtype(tensor.dtype()))?)
+}

@@ -1,0 +1,111 @@
+//! What the fused optimizer steps are told: plain numbers, the same for a whole tensor.
+
+use crate::Penalty;
+
+/// One step of proximal SGD on one tensor:
+/// `b ← momentum·b + gradient_weight·g`, `d = b` (or `g + lookahead·b`), `w ← prox(keep·w − lr·d, prox_step)`.
+#[derive(Clone, Copy, Debug)]
+pub struct SgdStep {
+    /// Factor of the old buffer: μ, 0 in the first step.
+    pub momentum: f64,
+    /// Factor of the gradient: 1 − dampening, 1 in the first step.
+    pub gradient_weight: f64,
+    /// Nesterov's momentum factor.
+    pub lookahead: Option<f64>,
+    /// Learning rate.
+    pub lr: f64,
+    /// `1 − lr·weight_decay`.
+    pub keep: f64,
+    /// Step of the prox: lr times the total weight of the gradients in `d`.
+    pub prox_step: f64,
+    /// The penalty, every scale included.
+    pub penalty: Penalty,
+}
+
+/// One step of proximal AdamW on one tensor: `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`,
+/// `p = lr/(√(v·v_correction) + ε)`, `w ← prox(keep·w − p·m·m_correction, p)`.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamWStep {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// `1/(1 − β₁ᵏ)`.
+    pub m_correction: f64,
+    /// `1/(1 − β₂ᵏ)`.
+    pub v_correction: f64,
+    /// Learning rate.
+    pub lr: f64,
+    /// Added to the root of the second moment; > 0.
+    pub eps: f64,
+    /// `1 − lr·weight_decay`.
+    pub keep: f64,
+    /// The penalty, every scale included.
+    pub penalty: Penalty,
+}
+
+/// The step of a proximal operator: one number, or one for each entry (a diagonal metric, as in Adam).
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// The same step everywhere.
+    Scalar(f64),
+    /// A tensor of the argument's shape.
+    Diagonal(&'a candle_core::Tensor),
+}
+
+impl From<f64> for Step<'_> {
+    fn from(step: f64) -> Self {
+        Self::Scalar(step)
+    }
+}
+
+impl<'a> From<&'a candle_core::Tensor> for Step<'a> {
+    fn from(step: &'a candle_core::Tensor) -> Self {
+        Self::Diagonal(step)
+    }
+}
+
+/// The order p of a norm `(Σ|xᵢ|ᵖ)^(1/p)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Norm {
+    /// `Σ|xᵢ|`.
+    L1,
+    /// `√Σxᵢ²`.
+    L2,
+    /// `max|xᵢ|`.
+    Inf,
+    /// Any other p ≥ 1.
+    P(f64),
+}
+
+impl Norm {
+    /// p as a number.
+    #[must_use]
+    pub fn p(self) -> f64 {
+        match self {
+            Self::L1 => 1.0,
+            Self::L2 => 2.0,
+            Self::Inf => f64::INFINITY,
+            Self::P(p) => p,
+        }
+    }
+
+    /// The same norm by its own name where it has one.
+    pub(crate) fn normalized(self) -> Self {
+        match self.p() {
+            1.0 => Self::L1,
+            2.0 => Self::L2,
+            f64::INFINITY => Self::Inf,
+            p => Self::P(p),
+        }
+    }
+}
+
+/// What a report needs of one tensor, from one pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// Entries that are exactly 0.
+    pub zeros: usize,
+    /// `‖w‖₁`, summed in f64.
+    pub l1_norm: f64,
+}

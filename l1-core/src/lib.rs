@@ -1,0 +1,91 @@
+//! Regularization for [candle](https://github.com/huggingface/candle) models: say field by field how strongly, and get exact
+//! zeros.
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use candle_nn::{Linear, Module, Optimizer, VarBuilder, VarMap, linear, loss};
+//! use l1_core::{ParamsProxAdamW, ProxAdamW, Regularized};
+//!
+//! #[derive(Regularized)]
+//! struct Net {
+//!     #[l1(lambda = 0.02)]
+//!     fc1: Linear,
+//!     #[l1(lambda = 0.01, l2 = 0.001)]
+//!     fc2: Linear,
+//!     #[l1(skip = "three weights")]
+//!     head: Linear,
+//! }
+//!
+//! # fn main() -> candle_core::Result<()> {
+//! let varmap = VarMap::new();
+//! let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+//! let net = Net {
+//!     fc1: linear(8, 16, vb.pp("fc1"))?,
+//!     fc2: linear(16, 3, vb.pp("fc2"))?,
+//!     head: linear(3, 1, vb.pp("head"))?,
+//! };
+//!
+//! let params = ParamsProxAdamW { lr: 0.01, ..ParamsProxAdamW::new(net.regularizer()?) };
+//! let mut opt = ProxAdamW::new(varmap.all_vars(), params)?;
+//! let x = Tensor::randn(0f32, 1.0, (32, 8), &Device::Cpu)?;
+//! let y = x.narrow(1, 0, 1)?; // only the first input matters
+//! for _ in 0..200 {
+//!     let hidden = net.fc2.forward(&net.fc1.forward(&x)?.relu()?)?;
+//!     opt.backward_step(&loss::mse(&net.head.forward(&hidden)?, &y)?)?;
+//! }
+//! let report = opt.regularizer().report()?;
+//! println!("{report}");
+//! assert!(report.totals.penalized_zeros > 100);
+//! # Ok(()) }
+//! ```
+//!
+//! * **In the loss**: `(loss + net.penalty()?)?`, with any optimizer. Simple, but weights only come near zero.
+//! * **Proximal**: [`ProxSgd`], [`ProxAdamW`], [`Proximal`]. Exact zeros; no penalty in the loss.
+//!
+//! # Where to find things
+//!
+//! | | |
+//! |---|---|
+//! | declare | [`Regularized`] and its derive, [`Rule`], [`Penalty`]; [`Traced`] for layers that hide their tensors |
+//! | what came of it | [`Regularizer`], [`Param`], [`Role`], [`Decision`], [`Report`] |
+//! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
+//! | the mathematics | [`kernel`]: value, subgradient, prox |
+//! | what can go wrong | [`Error`] |
+//!
+//! # Features
+//!
+//! `derive` (on by default): the macro. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
+
+mod containers;
+mod error;
+pub mod kernel;
+mod layers;
+pub mod optim;
+mod param;
+mod penalty;
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod private;
+mod regularized;
+mod regularizer;
+mod report;
+mod resolve;
+mod rule;
+mod traced;
+mod visitor;
+
+pub use error::{Error, Result};
+#[cfg(feature = "derive")]
+pub use l1_derive::Regularized;
+pub use optim::{
+    NonFinite, ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd, Proximal, clip_grad_norm,
+    clip_grad_norm_with, clip_grad_value,
+};
+pub use param::{Decision, Param, ParamPath, Reason, Role, RoleName};
+pub use penalty::Penalty;
+pub use regularized::Regularized;
+pub use regularizer::{RegularizedGrads, Regularizer};
+pub use report::{Report, ReportRow, Totals, UnvisitedRow};
+pub use rule::Rule;
+pub use traced::Traced;
+pub use visitor::Visitor;

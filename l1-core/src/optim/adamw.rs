@@ -1,0 +1,171 @@
+//! Proximal AdamW.
+
+use candle_core::{Result as CandleResult, Var, backprop::GradStore};
+use candle_nn::Optimizer;
+
+use super::vars;
+use crate::{Error, Regularizer, Result, kernel};
+
+/// What [`ProxAdamW`] is told. There is no `Default`: nobody gets an unregularized optimizer by leaving a field out.
+///
+/// ```
+/// # fn params(regularizer: l1_core::Regularizer) {
+/// use l1_core::ParamsProxAdamW;
+///
+/// let params = ParamsProxAdamW { lr: 1e-2, ..ParamsProxAdamW::new(regularizer) };
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ParamsProxAdamW {
+    /// Learning rate: finite and ≥ 0. 0.001 at first.
+    pub lr: f64,
+    /// Decay of the first moment, in `[0, 1)`. 0.9 at first.
+    pub beta1: f64,
+    /// Decay of the second moment, in `[0, 1)`. 0.999 at first.
+    pub beta2: f64,
+    /// ε, added to the root of the second moment: > 0 (in f32 too, where the arithmetic is f32). 1e-8 at first.
+    pub eps: f64,
+    /// Decoupled weight decay of weights and embeddings (never of biases and norms): finite and ≥ 0. **0** at first, unlike
+    /// candle's 0.01: with decay the fixed points are no longer stationary for loss + Ω. An exact ridge is `l2`.
+    pub weight_decay: f64,
+    /// Which parameters are penalized, and how.
+    pub regularizer: Regularizer,
+}
+
+impl ParamsProxAdamW {
+    /// lr 0.001, β 0.9 and 0.999, ε 1e-8, no weight decay.
+    #[must_use]
+    pub fn new(regularizer: Regularizer) -> Self {
+        Self { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, regularizer }
+    }
+
+    fn check(&self) -> Result<()> {
+        vars::check_strength("lr", self.lr)?;
+        vars::check_fraction("beta1", self.beta1)?;
+        vars::check_fraction("beta2", self.beta2)?;
+        vars::check("eps", self.eps, self.eps.is_finite() && self.eps > 0.0, "finite and > 0")?;
+        vars::check_strength("weight_decay", self.weight_decay)
+    }
+}
+
+/// Proximal AdamW: exact zeros, and without weight decay fixed points that are stationary for loss + Ω.
+///
+/// `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`, `m̂ = m/(1 − β₁ᵏ)`, `v̂ = v/(1 − β₂ᵏ)`, `p = lr/(√v̂ + ε)`,
+///
+/// `w ← prox of Ω in the metric 1/p, at (1 − lr·wd)·w − p∘m̂`, for an elastic net `S(z, pλ)/(1 + p·l2)`.
+///
+/// A Euclidean prox with step lr behind Adam would leave the support all but unpenalized, since Adam's own move is not lr·∇f.
+/// Moments of bf16 and f16 variables are kept in f32.
+///
+/// Gradients of the loss alone go in; no penalty in the loss. Loshchilov & Hutter 2019; the prox in the metric: Yun, Lozano &
+/// Yang 2021.
+///
+/// ```no_run
+/// # fn train(model: &impl l1_core::Regularized, varmap: candle_nn::VarMap, loss: impl Fn() -> candle_core::Result<candle_core::Tensor>) -> candle_core::Result<()> {
+/// use candle_nn::Optimizer;
+/// use l1_core::{ParamsProxAdamW, ProxAdamW};
+///
+/// let params = ParamsProxAdamW { lr: 1e-3, ..ParamsProxAdamW::new(model.regularizer()?) };
+/// let mut opt = ProxAdamW::new(varmap.all_vars(), params)?;
+/// for _ in 0..1000 {
+///     opt.backward_step(&loss()?)?;
+/// }
+/// println!("{}", opt.regularizer().report()?);
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// * `new`: a hyperparameter out of its range, no penalized parameter at all or none among the variables.
+/// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
+///   a gradient with NaN or ±∞, a learning rate out of its range. An unpenalized variable without a gradient is left alone.
+#[derive(Debug)]
+pub struct ProxAdamW {
+    slots: Vec<Slot>,
+    params: ParamsProxAdamW,
+}
+
+#[derive(Debug)]
+struct Slot {
+    var: Var,
+    m: Var,
+    v: Var,
+    /// k: gradients seen so far. Each variable counts its own, so that one without a gradient at first is corrected right.
+    steps: i32,
+}
+
+impl ProxAdamW {
+    /// The hyperparameters.
+    #[must_use]
+    pub fn params(&self) -> &ParamsProxAdamW {
+        &self.params
+    }
+
+    /// Which parameters are penalized, and how.
+    #[must_use]
+    pub fn regularizer(&self) -> &Regularizer {
+        &self.params.regularizer
+    }
+
+    /// To change λ's scale, or the regularizer as a whole, from the next step on.
+    pub fn regularizer_mut(&mut self) -> &mut Regularizer {
+        &mut self.params.regularizer
+    }
+
+    fn try_step(&mut self, grads: &GradStore) -> Result<()> {
+        self.params.check()?;
+        let plan = vars::plan(self.slots.iter().map(|slot| &slot.var), grads, &self.params.regularizer)?;
+        for (slot, planned) in self.slots.iter_mut().zip(plan) {
+            if let Some(planned) = planned {
+                slot.step(&self.params, &planned)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Slot {
+    fn step(&mut self, params: &ParamsProxAdamW, planned: &vars::Planned) -> Result<()> {
+        let &ParamsProxAdamW { lr, beta1, beta2, eps, weight_decay, .. } = params;
+        let steps = self.steps.saturating_add(1);
+        let step = kernel::AdamWStep {
+            beta1,
+            beta2,
+            m_correction: (1.0 - beta1.powi(steps)).recip(),
+            v_correction: (1.0 - beta2.powi(steps)).recip(),
+            lr,
+            eps,
+            keep: if planned.decays { 1.0 - lr * weight_decay } else { 1.0 },
+            penalty: planned.penalty,
+        };
+        kernel::adamw_step(&self.var, &planned.grad, &self.m, &self.v, &step)?;
+        self.steps = steps;
+        Ok(())
+    }
+}
+
+impl Optimizer for ProxAdamW {
+    type Config = ParamsProxAdamW;
+
+    fn new(vars: Vec<Var>, params: ParamsProxAdamW) -> CandleResult<Self> {
+        params.check()?;
+        let vars = vars::distinct(vars);
+        vars::check_covers(&params.regularizer, vars.iter())?;
+        let representable = params.eps >= vars::tiniest(vars.iter());
+        vars::check("eps", params.eps, representable, "at least 1.2e-38 where the arithmetic is f32")?;
+        let slot = |var: Var| Ok(Slot { m: vars::moment(&var)?, v: vars::moment(&var)?, var, steps: 0 });
+        let slots = vars.into_iter().map(slot).collect::<Result<_, Error>>()?;
+        Ok(Self { slots, params })
+    }
+
+    fn step(&mut self, grads: &GradStore) -> CandleResult<()> {
+        Ok(self.try_step(grads)?)
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.params.lr
+    }
+
+    fn set_learning_rate(&mut self, lr: f64) {
+        self.params.lr = lr;
+    }
+}

@@ -1,0 +1,127 @@
+//! Gradient clipping, with PyTorch's semantics. This bounds a step; it is not regularization.
+
+use std::collections::HashSet;
+
+use candle_core::{DType, Tensor, Var, backprop::GradStore};
+
+use super::vars::check;
+use crate::{
+    Error, Result,
+    kernel::{self, Norm, wide_dtype},
+};
+
+/// PyTorch's: keeps the factor finite where the norm is 0.
+const EPS: f64 = 1e-6;
+
+/// What [`clip_grad_norm_with`] does with a norm that is NaN or infinite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NonFinite {
+    /// Refuse it: an error, and nothing is changed. Reads the norm, so a GPU has to finish its work first.
+    #[default]
+    Error,
+    /// Let it pass: the gradients are multiplied all the same (by NaN or 0). Nothing is read back from the device.
+    Pass,
+}
+
+/// Scales all gradients by one factor so that their common norm is at most `max_norm`:
+/// `g ← g·min(1, max_norm/(‖g‖_p + 1e-6))`, where `‖g‖_p` runs over the entries of all gradients together.
+///
+/// * `vars`: the variables whose gradients count, each once; one without a gradient counts 0.
+/// * `norm`: any p ≥ 1.
+///
+/// Returns the norm before clipping as a scalar tensor: F64 if any gradient is, else F32; 0 if there are no gradients.
+///
+/// ```
+/// use candle_core::{Device, Var};
+/// use l1_core::{clip_grad_norm, kernel::Norm};
+///
+/// let w = Var::new(&[3f64, -4.0], &Device::Cpu)?;
+/// let mut grads = (w.sqr()?.sum_all()? * 0.5)?.backward()?; // the gradient is w
+/// let norm = clip_grad_norm(&mut grads, &[w.clone()], 1.0, Norm::L2)?;
+/// assert_eq!(norm.to_scalar::<f64>()?, 5.0);
+/// let clipped = grads.get(&w).unwrap().to_vec1::<f64>()?;
+/// assert!((clipped[0] - 0.6).abs() < 1e-6 && (clipped[1] + 0.8).abs() < 1e-6);
+/// # Ok::<(), l1_core::Error>(())
+/// ```
+///
+/// # Errors
+/// All before anything is changed: [`Error::InvalidParameter`] unless `max_norm` is finite and > 0 and p ≥ 1;
+/// [`Error::NonFiniteNorm`]; [`Error::UnsupportedDType`].
+///
+/// Pascanu, Mikolov & Bengio 2013; `torch.nn.utils.clip_grad_norm_`.
+pub fn clip_grad_norm(grads: &mut GradStore, vars: &[Var], max_norm: f64, norm: Norm) -> Result<Tensor> {
+    clip_grad_norm_with(grads, vars, max_norm, norm, NonFinite::Error)
+}
+
+/// [`clip_grad_norm`] with a choice of what becomes of a norm that is not finite.
+///
+/// # Errors
+/// As [`clip_grad_norm`], but with [`NonFinite::Pass`] no [`Error::NonFiniteNorm`].
+pub fn clip_grad_norm_with(
+    grads: &mut GradStore,
+    vars: &[Var],
+    max_norm: f64,
+    norm: Norm,
+    non_finite: NonFinite,
+) -> Result<Tensor> {
+    check("max_norm", max_norm, max_norm.is_finite() && max_norm > 0.0, "finite and > 0")?;
+    check("p", norm.p(), norm.p() >= 1.0, "≥ 1, or ∞")?;
+    let norm = norm.normalized();
+    let found = with_gradients(grads, vars);
+    let Some((_, _, first)) = found.first() else {
+        let device = vars.first().map_or(&candle_core::Device::Cpu, |var| var.device());
+        return Ok(Tensor::zeros((), DType::F32, device)?);
+    };
+    let wide = found.iter().any(|(_, _, grad)| grad.dtype() == DType::F64);
+    let dtype = if wide { DType::F64 } else { DType::F32 };
+    let norm_of = |(_, _, grad): &(usize, &Var, Tensor)| -> Result<Tensor> {
+        Ok(kernel::norm(grad, norm)?.to_dtype(dtype)?.to_device(first.device())?)
+    };
+    let norms = found.iter().map(norm_of).collect::<Result<Vec<_>>>()?;
+    let total = kernel::norm(&Tensor::stack(&norms, 0)?, norm)?;
+    if non_finite == NonFinite::Error {
+        let value = total.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        if !value.is_finite() {
+            return Err(Error::NonFiniteNorm { norm: value, culprit: culprit(&found)? });
+        }
+    }
+    let factor = ((&total + EPS)?.recip()? * max_norm)?.minimum(1.0)?;
+    for (_, var, grad) in &found {
+        let wide = wide_dtype(grad.dtype());
+        let factor = factor.to_dtype(wide)?.to_device(grad.device())?;
+        let clipped = grad.to_dtype(wide)?.broadcast_mul(&factor)?.to_dtype(grad.dtype())?;
+        grads.insert(var, clipped);
+    }
+    Ok(total)
+}
+
+/// Clamps every entry of the gradients to `[−clip_value, clip_value]`. NaN stays NaN.
+///
+/// # Errors
+/// [`Error::InvalidParameter`] unless `clip_value` is finite and > 0. Nothing is changed then.
+///
+/// `torch.nn.utils.clip_grad_value_`.
+pub fn clip_grad_value(grads: &mut GradStore, vars: &[Var], clip_value: f64) -> Result<()> {
+    check("clip_value", clip_value, clip_value.is_finite() && clip_value > 0.0, "finite and > 0")?;
+    for (_, var, grad) in with_gradients(grads, vars) {
+        grads.insert(var, grad.clamp(-clip_value, clip_value)?);
+    }
+    Ok(())
+}
+
+/// Each variable once, with its place in the list, if it has a gradient.
+fn with_gradients<'v>(grads: &GradStore, vars: &'v [Var]) -> Vec<(usize, &'v Var, Tensor)> {
+    let mut seen = HashSet::new();
+    let distinct = vars.iter().enumerate().filter(|(_, var)| seen.insert(var.id()));
+    distinct.filter_map(|(index, var)| Some((index, var, grads.get(var)?.clone()))).collect()
+}
+
+fn culprit(found: &[(usize, &Var, Tensor)]) -> Result<String> {
+    for (index, var, grad) in found {
+        if let Some((at, value)) = kernel::first_non_finite(grad)? {
+            let shape = var.dims();
+            return Ok(format!("the gradient of variable {index} (shape {shape:?}) holds {value} at flat index {at}"));
+        }
+    }
+    Ok("every entry is finite, but their norm overflows".to_owned())
+}

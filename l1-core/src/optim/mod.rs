@@ -1,0 +1,21 @@
+//! Optimizers that give exact zeros, and gradient clipping.
+//!
+//! | optimizer | step | fixed points |
+//! |---|---|---|
+//! | [`ProxSgd`] | SGD with momentum, then the prox at lr times the total weight of the gradients in the move | stationary for loss + Ω |
+//! | [`ProxAdamW`] | AdamW, then the prox in the metric of its own move | stationary for loss + Ω without decay |
+//! | [`Proximal<O>`](Proximal) | any candle optimizer, then the prox at step lr | those of plain SGD only; see its docs |
+//!
+//! All take the gradients of the **loss alone**: a penalty in the loss as well would count twice.
+//! They implement [`candle_nn::Optimizer`], so a training loop written for candle's takes them.
+
+mod adamw;
+mod clip;
+mod proximal;
+mod sgd;
+mod vars;
+
+pub use adamw::{ParamsProxAdamW, ProxAdamW};
+pub use clip::{NonFinite, clip_grad_norm, clip_grad_norm_with, clip_grad_value};
+pub use proximal::{ParamsProximal, Proximal};
+pub use sgd::{ParamsProxSgd, ProxSgd};

@@ -1,0 +1,112 @@
+//! A Euclidean prox behind any candle optimizer.
+
+use candle_core::{Result as CandleResult, Var, backprop::GradStore};
+use candle_nn::Optimizer;
+
+use super::vars;
+use crate::{Regularizer, Result, kernel};
+
+/// What [`Proximal`] is told: the inner optimizer's own parameters, and the regularizer.
+#[derive(Clone, Debug)]
+pub struct ParamsProximal<C> {
+    /// Parameters of the inner optimizer.
+    pub optimizer: C,
+    /// Which parameters are penalized, and how.
+    pub regularizer: Regularizer,
+}
+
+impl<C> ParamsProximal<C> {
+    /// Both parts.
+    #[must_use]
+    pub fn new(optimizer: C, regularizer: Regularizer) -> Self {
+        Self { optimizer, regularizer }
+    }
+}
+
+/// Any candle optimizer, followed by the prox with step lr: `w ← prox_{lr·Ω}(O(w))`.
+///
+/// **Which problem this solves.** Exact zeros come out with every `O`, but a fixed point is stationary for loss + Ω only if `O`
+/// moves by exactly `−lr·∇f`: plain SGD, candle's `SGD`. Behind an adaptive optimizer the support is all but unpenalized (with
+/// Adam on the full batch a nonzero weight ends where `|∇f| = ελ/(1 − λ)` instead of `|∇f| = λ`), and with momentum the penalty
+/// is weakened by the factor 1 − μ. Use [`ProxAdamW`](super::ProxAdamW) and [`ProxSgd`](super::ProxSgd) there.
+///
+/// ```
+/// # fn train(varmap: candle_nn::VarMap, model: impl l1_core::Regularized) -> candle_core::Result<()> {
+/// use candle_nn::{Optimizer, SGD};
+/// use l1_core::{ParamsProximal, Proximal};
+///
+/// let params = ParamsProximal::new(0.1, model.regularizer()?); // SGD's parameter is its learning rate
+/// let opt = Proximal::<SGD>::new(varmap.all_vars(), params)?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// * `new`: no penalized parameter at all or none among the variables; the inner optimizer's own errors.
+/// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
+///   a gradient with NaN or ±∞, a learning rate that is negative or not finite.
+#[derive(Debug)]
+pub struct Proximal<O> {
+    inner: O,
+    vars: Vec<Var>,
+    regularizer: Regularizer,
+}
+
+impl<O: Optimizer> Proximal<O> {
+    /// The optimizer within.
+    #[must_use]
+    pub fn inner(&self) -> &O {
+        &self.inner
+    }
+
+    /// The optimizer within, to change its parameters.
+    pub fn inner_mut(&mut self) -> &mut O {
+        &mut self.inner
+    }
+
+    /// Which parameters are penalized, and how.
+    #[must_use]
+    pub fn regularizer(&self) -> &Regularizer {
+        &self.regularizer
+    }
+
+    /// To change λ's scale, or the regularizer as a whole, from the next step on.
+    pub fn regularizer_mut(&mut self) -> &mut Regularizer {
+        &mut self.regularizer
+    }
+
+    fn try_step(&mut self, grads: &GradStore) -> Result<()> {
+        let lr = self.inner.learning_rate();
+        vars::check_strength("lr", lr)?;
+        let plan = vars::plan(self.vars.iter(), grads, &self.regularizer)?;
+        self.inner.step(grads)?;
+        for (var, planned) in self.vars.iter().zip(plan) {
+            if let Some(planned) = planned.filter(|planned| !planned.penalty.is_none()) {
+                kernel::prox_in_place(var, &planned.penalty, lr)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<O: Optimizer> Optimizer for Proximal<O> {
+    type Config = ParamsProximal<O::Config>;
+
+    fn new(vars: Vec<Var>, params: Self::Config) -> CandleResult<Self> {
+        let vars = vars::distinct(vars);
+        vars::check_covers(&params.regularizer, vars.iter())?;
+        let inner = O::new(vars.clone(), params.optimizer)?;
+        Ok(Self { inner, vars, regularizer: params.regularizer })
+    }
+
+    fn step(&mut self, grads: &GradStore) -> CandleResult<()> {
+        Ok(self.try_step(grads)?)
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.inner.learning_rate()
+    }
+
+    fn set_learning_rate(&mut self, lr: f64) {
+        self.inner.set_learning_rate(lr);
+    }
+}

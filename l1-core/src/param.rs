@@ -1,0 +1,247 @@
+//! One tensor of a model: where it is, what it is for, and what was decided about it.
+
+use std::{fmt, sync::Arc};
+
+use candle_core::{DType, Tensor};
+use serde::{Serialize, Serializer};
+
+use crate::Penalty;
+
+/// A dotted path such as `encoder.fc1.weight`: the name that `VarBuilder::pp` gives a tensor when fields and prefixes agree.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ParamPath(Arc<str>);
+
+impl ParamPath {
+    /// The path as text. The path of a model's root is empty.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The last segment: `weight` of `encoder.fc1.weight`.
+    #[must_use]
+    pub fn last_segment(&self) -> &str {
+        self.0.rsplit('.').next().unwrap_or_default()
+    }
+}
+
+impl From<&str> for ParamPath {
+    fn from(path: &str) -> Self {
+        Self(path.into())
+    }
+}
+
+impl fmt::Display for ParamPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(if self.0.is_empty() { "(the model itself)" } else { &self.0 })
+    }
+}
+
+impl fmt::Debug for ParamPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+impl PartialEq<str> for ParamPath {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for ParamPath {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+impl Serialize for ParamPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// What a tensor is for. It decides whether an inherited penalty applies: weights and embeddings are penalized, biases and
+/// normalization parameters only where `bias` or `norm` asks for it, buffers never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// A weight, with the dimensions that run over output and input features where they are known.
+    Weight {
+        /// The dimension of output features: 0 for `Linear` and convolutions.
+        output: Option<usize>,
+        /// The dimension of input features: 1 for `Linear` and ungrouped convolutions.
+        input: Option<usize>,
+    },
+    /// An additive bias.
+    Bias,
+    /// The scale or shift of a normalization layer.
+    Norm,
+    /// An embedding table, one row for each token.
+    Embedding,
+    /// Running statistics: not trained by gradients.
+    Buffer,
+}
+
+impl Role {
+    /// A weight whose dimensions have no known meaning.
+    pub const WEIGHT: Self = Self::Weight { output: None, input: None };
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Weight => Self::WEIGHT,
+            RoleName::Bias => Self::Bias,
+            RoleName::Norm => Self::Norm,
+            RoleName::Embedding => Self::Embedding,
+            RoleName::Buffer => Self::Buffer,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Weight { .. } => "weight",
+            Self::Bias => "bias",
+            Self::Norm => "norm",
+            Self::Embedding => "embedding",
+            Self::Buffer => "buffer",
+        })
+    }
+}
+
+/// A role as `#[l1(role = ..)]` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleName {
+    /// [`Role::Weight`] with unknown dimensions.
+    Weight,
+    /// [`Role::Bias`].
+    Bias,
+    /// [`Role::Norm`].
+    Norm,
+    /// [`Role::Embedding`].
+    Embedding,
+    /// [`Role::Buffer`].
+    Buffer,
+}
+
+/// What came of the rules for one parameter.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Penalized, with the strengths after every `scale` on the path, before the Regularizer's own scale.
+    Penalized(Penalty),
+    /// Left alone, and why.
+    Unpenalized(Reason),
+}
+
+impl Decision {
+    /// The penalty, if there is one.
+    #[must_use]
+    pub fn penalty(&self) -> Option<&Penalty> {
+        match self {
+            Self::Penalized(penalty) => Some(penalty),
+            Self::Unpenalized(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Penalized(penalty) => write!(f, "penalized ({penalty})"),
+            Self::Unpenalized(reason) => write!(f, "not penalized ({reason})"),
+        }
+    }
+}
+
+/// Why a parameter is not penalized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// A bias, and `bias` was not asked for.
+    Bias,
+    /// A normalization parameter, and `norm` was not asked for.
+    Norm,
+    /// Running statistics.
+    Buffer,
+    /// Not a variable: made without a `VarMap`, or read through memory-mapped safetensors.
+    Frozen,
+    /// Not a variable of its own: it shares the storage of another parameter.
+    View(ParamPath),
+    /// Integers, or another dtype without gradients.
+    DType(DType),
+    /// `skip`, with its reason if one was given.
+    Skipped(Option<&'static str>),
+    /// `opaque`: not looked into.
+    Opaque,
+    /// No rule reaches it.
+    NothingDeclared,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bias => f.write_str("bias"),
+            Self::Norm => f.write_str("norm"),
+            Self::Buffer => f.write_str("buffer"),
+            Self::Frozen => f.write_str("frozen"),
+            Self::View(path) => write!(f, "a view of {path}"),
+            Self::DType(dtype) => write!(f, "dtype {}", dtype.as_str()),
+            Self::Skipped(None) => f.write_str("skipped"),
+            Self::Skipped(Some(reason)) => write!(f, "skipped: {reason}"),
+            Self::Opaque => f.write_str("opaque: not looked into"),
+            Self::NothingDeclared => f.write_str("nothing declared"),
+        }
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// One tensor of the model with its path, its role and what was decided about it.
+#[derive(Clone, Debug)]
+pub struct Param {
+    pub(crate) path: ParamPath,
+    pub(crate) aliases: Vec<ParamPath>,
+    pub(crate) role: Role,
+    pub(crate) decision: Decision,
+    pub(crate) tensor: Tensor,
+}
+
+impl Param {
+    /// Where it was found first.
+    #[must_use]
+    pub fn path(&self) -> &ParamPath {
+        &self.path
+    }
+
+    /// The other places of a tied tensor.
+    #[must_use]
+    pub fn aliases(&self) -> &[ParamPath] {
+        &self.aliases
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Penalized or not, and why.
+    #[must_use]
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// The tensor itself; a clone of the model's, so it shares its storage and identity.
+    #[must_use]
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+}

@@ -1,0 +1,280 @@
+//! The collected list of parameters: everything to the right of it works on this list and never on the model.
+
+use std::{collections::HashMap, ops::Deref};
+
+use candle_core::{DType, Tensor, TensorId, backprop::GradStore};
+
+use crate::{
+    Decision, Error, Param, ParamPath, Penalty, Regularized, Report, Result,
+    kernel::{self, gradient},
+    penalty::{STRENGTH, is_strength},
+    resolve,
+    visitor::{Found, Unvisited, Visitor},
+};
+
+/// Every parameter of a model, in the order of the visit, with what was decided about it; and one global scale.
+///
+/// It is a plain value: it holds the model's tensors (shared, not copied), so weights that are trained later are seen by it.
+///
+/// ```
+/// use candle_core::{Device, Tensor, Var};
+/// use l1_core::{Regularized, Regularizer, Result, Rule, Visitor};
+///
+/// struct Model {
+///     weight: Var,
+///     bias: Var,
+/// }
+///
+/// impl Regularized for Model {
+///     fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+///         visitor.field("weight", Rule::l1(0.5), &self.weight)?;
+///         visitor.field("bias", Rule::inherit(), &self.bias)
+///     }
+/// }
+///
+/// let model = Model {
+///     weight: Var::new(&[1f32, 0.0, -3.0], &Device::Cpu)?,
+///     bias: Var::new(&[7f32], &Device::Cpu)?,
+/// };
+/// let mut regularizer = model.regularizer()?;
+/// assert_eq!(regularizer.value()?, 2.0); // 0.5 · (1 + 0 + 3)
+/// regularizer.set_scale(2.0)?;
+/// assert_eq!(regularizer.value()?, 4.0);
+/// # Ok::<(), l1_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Regularizer {
+    params: Vec<Param>,
+    by_id: HashMap<TensorId, usize>,
+    unvisited: Vec<Unvisited>,
+    scale: f64,
+}
+
+impl Regularizer {
+    /// Visits a model and settles what is to be done with each of its parameters.
+    ///
+    /// Tied tensors count once; a declaration at one of their places beats "nothing declared" at another.
+    ///
+    /// # Errors
+    /// * [`Error::InvalidValue`]: a λ, l2 or scale that is negative, NaN or infinite.
+    /// * [`Error::Unreached`]: a penalty declared on a field below which nothing can be penalized (a norm layer without
+    ///   `norm`, a frozen tensor, integers, a type without parameters, …). Penalties on a struct may pass over fields.
+    /// * [`Error::ConflictingRules`]: one storage under two different rules.
+    /// * [`Error::DuplicatePath`], [`Error::UnusedRole`], [`Error::TwoDevices`], [`Error::EmptyModel`].
+    pub fn new<M: ?Sized + Regularized>(model: &M) -> Result<Self> {
+        let mut found = Found::default();
+        model.visit(&mut Visitor::new(&mut found))?;
+        if found.entries.is_empty() && found.unvisited.is_empty() {
+            return Err(Error::EmptyModel);
+        }
+        let params = resolve::params(&found)?;
+        let by_id = params.iter().enumerate().map(|(index, param)| (param.tensor.id(), index)).collect();
+        Ok(Self { params, by_id, unvisited: found.unvisited, scale: 1.0 })
+    }
+
+    /// All parameters, each once, in the order of the visit.
+    #[must_use]
+    pub fn params(&self) -> &[Param] {
+        &self.params
+    }
+
+    /// The parameter that this tensor is, by identity.
+    #[must_use]
+    pub fn get(&self, tensor: &Tensor) -> Option<&Param> {
+        self.by_id.get(&tensor.id()).map(|&index| &self.params[index])
+    }
+
+    /// The parameter at a path, or at an alias of it.
+    #[must_use]
+    pub fn param(&self, path: &str) -> Option<&Param> {
+        self.params.iter().find(|param| *param.path() == path || param.aliases().iter().any(|alias| *alias == path))
+    }
+
+    /// The fields that were not looked into (`opaque`, or `skip` on a foreign type), with the reason.
+    pub fn unvisited(&self) -> impl Iterator<Item = (&ParamPath, &crate::Reason)> {
+        self.unvisited.iter().map(|field| (&field.path, &field.reason))
+    }
+
+    /// The penalized parameters with their penalties, the global scale included.
+    pub fn penalized(&self) -> impl Iterator<Item = (&Param, Penalty)> {
+        self.params.iter().filter_map(|param| Some((param, self.penalty_of(param)?)))
+    }
+
+    /// The penalty of one tensor, the global scale included; `None` if it is not penalized.
+    pub(crate) fn penalty_of(&self, param: &Param) -> Option<Penalty> {
+        param.decision.penalty().map(|penalty| penalty.scaled(self.scale))
+    }
+
+    /// The factor of every λ and l2.
+    #[must_use]
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// Multiplies every λ and l2 by `scale` from now on (in place of the scale before, 1 at first).
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] unless `scale` is finite and ≥ 0, or [`Error::InvalidValue`] if some λ or l2 times `scale`
+    /// overflows. The old scale stays.
+    pub fn set_scale(&mut self, scale: f64) -> Result<()> {
+        if !is_strength(scale) {
+            return Err(Error::InvalidParameter { name: "scale", value: scale, expected: STRENGTH });
+        }
+        for param in &self.params {
+            let invalid = param.decision.penalty().and_then(|penalty| penalty.scaled(scale).invalid());
+            if let Some((key, value, expected)) = invalid {
+                return Err(Error::InvalidValue { path: param.path.clone(), key, value, expected });
+            }
+        }
+        self.scale = scale;
+        Ok(())
+    }
+
+    /// The penalty `Σ Ω(w)` over all penalized parameters as one differentiable scalar.
+    ///
+    /// Its gradient is the subgradient of smallest norm: 0 where a weight is 0. Its dtype is F64 if any penalized parameter is,
+    /// else F32; its device is that of the parameters.
+    ///
+    /// ```
+    /// use candle_core::{Device, Var};
+    /// use l1_core::{Regularized, Rule, Visitor};
+    /// # struct Model(Var);
+    /// # impl Regularized for Model {
+    /// #     fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
+    /// #         visitor.field("weight", Rule::l1(0.5), &self.0)
+    /// #     }
+    /// # }
+    /// # let model = Model(Var::new(&[1f32, 0.0, -3.0], &Device::Cpu)?);
+    /// let grads = model.regularizer()?.penalty()?.backward()?;
+    /// # let weight = &model.0;
+    /// assert_eq!(grads.get(weight).unwrap().to_vec1::<f32>()?, [0.5, 0.0, -0.5]);
+    /// # Ok::<(), l1_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NothingPenalized`], and [`Error::NotInLoss`] where a parameter has a `positive` constraint.
+    pub fn penalty(&self) -> Result<Tensor> {
+        self.check_in_loss()?;
+        let wide = self.penalized().any(|(param, _)| param.tensor.dtype() == DType::F64);
+        let dtype = if wide { DType::F64 } else { DType::F32 };
+        let mut total: Option<Tensor> = None;
+        for (param, penalty) in self.penalized() {
+            let term = kernel::penalty(&param.tensor, &penalty, dtype)?;
+            total = Some(match total {
+                Some(sum) => (sum + term)?,
+                None => term,
+            });
+        }
+        total.ok_or(Error::NothingPenalized { parameters: self.params.len() })
+    }
+
+    /// [`penalty`](Self::penalty) in the dtype and on the device of `loss`, so that they can be added.
+    ///
+    /// # Errors
+    /// As [`penalty`](Self::penalty).
+    pub fn penalty_like(&self, loss: &Tensor) -> Result<Tensor> {
+        Ok(self.penalty()?.to_dtype(loss.dtype())?.to_device(loss.device())?)
+    }
+
+    /// The penalty as a number: `Σ Ω(w)`, `+∞` where a `positive` parameter has a negative entry, NaN where a weight is NaN.
+    ///
+    /// Summed in f64 in a fixed order: the same bits on any number of threads.
+    ///
+    /// # Errors
+    /// [`Error::NothingPenalized`].
+    pub fn value(&self) -> Result<f64> {
+        self.check_not_empty()?;
+        self.penalized().map(|(param, penalty)| kernel::value(&param.tensor, &penalty)).sum()
+    }
+
+    /// Adds the penalty's subgradient to the gradients of a loss in place: what [`penalty`](Self::penalty) in the loss does,
+    /// in one pass over weights and gradients.
+    ///
+    /// ```no_run
+    /// # fn step(loss: &candle_core::Tensor, regularizer: &l1_core::Regularizer, opt: &mut candle_nn::SGD) -> l1_core::Result<()> {
+    /// use candle_nn::Optimizer;
+    ///
+    /// let grads = regularizer.add_subgradient(loss.backward()?)?;
+    /// opt.step(&grads)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// All before anything is written: [`Error::NothingPenalized`], [`Error::NotInLoss`], [`Error::MissingGradient`] where the
+    /// loss gave a penalized parameter no gradient, [`Error::GradientShape`], [`Error::GradientDType`],
+    /// [`Error::GradientDevice`].
+    pub fn add_subgradient(&self, mut grads: GradStore) -> Result<RegularizedGrads> {
+        self.check_in_loss()?;
+        let mut planned = Vec::new();
+        for (param, penalty) in self.penalized() {
+            let grad = grads.get(&param.tensor).ok_or_else(|| Error::MissingGradient { path: param.path.clone() })?;
+            gradient::check_layout(&param.path, &param.tensor, grad)?;
+            planned.push((param, penalty, gradient::owned(grad, &param.tensor)?));
+        }
+        for (param, penalty, grad) in planned {
+            let sum = kernel::add_subgradient(&grad, &param.tensor, &penalty)?;
+            grads.insert(&param.tensor, sum);
+        }
+        Ok(RegularizedGrads(grads))
+    }
+
+    /// A table of every parameter: path, shape, role, decision, λ, zeros, norm.
+    ///
+    /// # Errors
+    /// candle's, when a tensor cannot be read.
+    pub fn report(&self) -> Result<Report> {
+        Report::new(self)
+    }
+
+    pub(crate) fn check_not_empty(&self) -> Result<()> {
+        match self.penalized().next() {
+            Some(_) => Ok(()),
+            None => Err(Error::NothingPenalized { parameters: self.params.len() }),
+        }
+    }
+
+    fn check_in_loss(&self) -> Result<()> {
+        self.check_not_empty()?;
+        for (param, penalty) in self.penalized() {
+            if let Some(what) = penalty.without_gradient() {
+                return Err(Error::NotInLoss { path: param.path.clone(), what });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Decision {
+    /// Whether a weaker decision gives way to another one for the same tensor.
+    pub(crate) fn yields(&self) -> bool {
+        *self == Self::Unpenalized(crate::Reason::NothingDeclared)
+    }
+}
+
+/// Gradients of a loss *plus* its penalty, as [`Regularizer::add_subgradient`] returns them.
+///
+/// Derefs to [`GradStore`] for candle's optimizers. It is a type of its own so that what needs the gradients of the loss
+/// alone cannot be given these by mistake.
+pub struct RegularizedGrads(GradStore);
+
+impl RegularizedGrads {
+    /// The gradients as candle's type, to be changed further (clipped, say).
+    #[must_use]
+    pub fn into_inner(self) -> GradStore {
+        self.0
+    }
+}
+
+impl Deref for RegularizedGrads {
+    type Target = GradStore;
+
+    fn deref(&self) -> &GradStore {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for RegularizedGrads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegularizedGrads").field("gradients", &self.0.get_ids().count()).finish()
+    }
+}

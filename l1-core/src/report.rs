@@ -1,0 +1,223 @@
+//! What became of every parameter, as a table and as JSON.
+
+use std::fmt;
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+use crate::{Decision, ParamPath, Regularizer, Result, Role, kernel};
+
+/// Every parameter of a model with its decision, zeros and norm; made by [`Regularizer::report`].
+///
+/// `Display` prints a table; through serde it becomes JSON (`serde_json::to_string_pretty(&report)`).
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// One row for each parameter, in the order of the visit.
+    pub parameters: Vec<ReportRow>,
+    /// Fields that were not looked into.
+    pub unvisited: Vec<UnvisitedRow>,
+    /// Sums over the rows.
+    pub totals: Totals,
+    /// The Regularizer's global scale, which is already in every row's λ and l2.
+    pub scale: f64,
+}
+
+/// One parameter of a [`Report`].
+#[derive(Clone, Debug, Serialize)]
+pub struct ReportRow {
+    /// Where it was found first.
+    pub path: ParamPath,
+    /// The other places of a tied tensor.
+    pub aliases: Vec<ParamPath>,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Its dtype, as candle spells it.
+    pub dtype: &'static str,
+    /// What it is for.
+    pub role: Role,
+    /// Penalized (strengths with every scale) or not, and why.
+    pub decision: Decision,
+    /// Entries in all.
+    pub entries: usize,
+    /// Entries that are exactly 0.
+    pub zeros: usize,
+    /// `zeros / entries`, in `[0, 1]`; 0 for a tensor without entries.
+    pub share_of_zeros: f64,
+    /// `‖w‖₁`; none for dtypes that l1 has no arithmetic for.
+    pub l1_norm: Option<f64>,
+}
+
+/// A field of a [`Report`] that was not looked into.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnvisitedRow {
+    /// Where it is.
+    pub path: ParamPath,
+    /// Skipped or opaque.
+    pub reason: crate::Reason,
+}
+
+/// The sums of a [`Report`].
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Totals {
+    /// Parameters (tensors).
+    pub parameters: usize,
+    /// Entries in all of them.
+    pub entries: usize,
+    /// Entries of penalized parameters.
+    pub penalized_entries: usize,
+    /// Entries of penalized parameters that are exactly 0.
+    pub penalized_zeros: usize,
+    /// Exact zeros in all of them.
+    pub zeros: usize,
+    /// `Ω(w)`, the whole penalty.
+    pub penalty: f64,
+}
+
+impl Report {
+    pub(crate) fn new(regularizer: &Regularizer) -> Result<Self> {
+        let mut parameters = Vec::new();
+        let mut totals = Totals::default();
+        for param in regularizer.params() {
+            let entries = param.tensor.elem_count();
+            let supported = kernel::is_supported(param.tensor.dtype());
+            let counts = if supported { kernel::counts(&param.tensor)? } else { kernel::Counts::default() };
+            let penalty = regularizer.penalty_of(param);
+            totals.parameters += 1;
+            totals.entries += entries;
+            totals.zeros += counts.zeros;
+            if let Some(penalty) = &penalty {
+                totals.penalized_entries += entries;
+                totals.penalized_zeros += counts.zeros;
+                totals.penalty += kernel::value(&param.tensor, penalty)?;
+            }
+            parameters.push(ReportRow {
+                path: param.path.clone(),
+                aliases: param.aliases.clone(),
+                shape: param.tensor.dims().to_vec(),
+                dtype: param.tensor.dtype().as_str(),
+                role: param.role,
+                decision: penalty.map_or_else(|| param.decision.clone(), Decision::Penalized),
+                entries,
+                zeros: counts.zeros,
+                share_of_zeros: share(counts.zeros, entries),
+                l1_norm: supported.then_some(counts.l1_norm),
+            });
+        }
+        let unvisited = regularizer.unvisited();
+        let unvisited = unvisited.map(|(path, reason)| UnvisitedRow { path: path.clone(), reason: reason.clone() });
+        Ok(Self { parameters, unvisited: unvisited.collect(), totals, scale: regularizer.scale() })
+    }
+
+    /// The row of a path.
+    #[must_use]
+    pub fn row(&self, path: &str) -> Option<&ReportRow> {
+        self.parameters.iter().find(|row| row.path == path)
+    }
+}
+
+fn share(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+/// `1234567` as `1 234 567`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let first = digits.len() % 3;
+    let mut text = digits[..first].to_owned();
+    for start in (first..digits.len()).step_by(3) {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(&digits[start..start + 3]);
+    }
+    text
+}
+
+impl ReportRow {
+    fn cells(&self) -> [String; 8] {
+        let path = match self.aliases.as_slice() {
+            [] => self.path.to_string(),
+            aliases => {
+                let aliases: Vec<_> = aliases.iter().map(ToString::to_string).collect();
+                format!("{} = {}", self.path, aliases.join(" = "))
+            }
+        };
+        let shape: Vec<_> = self.shape.iter().map(ToString::to_string).collect();
+        let (decision, lambda) = match &self.decision {
+            Decision::Penalized(penalty) => {
+                let mut decision = "penalized".to_owned();
+                if penalty.l2() != 0.0 {
+                    decision.push_str(&format!(", l2 = {}", rounded(penalty.l2())));
+                }
+                if penalty.positive() {
+                    decision.push_str(", ≥ 0");
+                }
+                (decision, rounded(penalty.lambda()))
+            }
+            Decision::Unpenalized(reason) => (format!("– {reason}"), String::new()),
+        };
+        let shape = if shape.is_empty() { "scalar".to_owned() } else { shape.join("×") };
+        let norm = self.l1_norm.map_or_else(String::new, |norm| format!("{norm:.4}"));
+        let zeros = if self.l1_norm.is_some() { grouped(self.zeros) } else { String::new() };
+        let share = if self.l1_norm.is_some() { percent(self.share_of_zeros) } else { String::new() };
+        [path, shape, self.role.to_string(), decision, lambda, zeros, share, norm]
+    }
+}
+
+/// Six significant digits: enough to recognize a declared number, without the noise of a multiplied one.
+fn rounded(value: f64) -> String {
+    let text = format!("{value:.5e}").parse::<f64>().unwrap_or(value);
+    text.to_string()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+        table.set_header(["parameter", "shape", "role", "decision", "λ", "zeros", "share", "‖w‖₁"]);
+        for row in &self.parameters {
+            table.add_row(row.cells());
+        }
+        for field in &self.unvisited {
+            let decision = format!("– {}", field.reason);
+            table.add_row([field.path.to_string(), String::new(), String::new(), decision]);
+        }
+        for column in 4..8 {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        let totals = &self.totals;
+        let share = percent(share(totals.penalized_zeros, totals.penalized_entries));
+        writeln!(f, "{table}")?;
+        write!(
+            f,
+            "{} of {} entries penalized, {} of them exactly zero ({share}); penalty {:.6}",
+            grouped(totals.penalized_entries),
+            grouped(totals.entries),
+            grouped(totals.penalized_zeros),
+            totals.penalty
+        )?;
+        if self.scale != 1.0 { write!(f, "; scale {}", self.scale) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!([0, 12, 999, 1000, 1234567].map(grouped), ["0", "12", "999", "1 000", "1 234 567"]);
+    }
+
+    #[test]
+    fn a_multiplied_strength_prints_without_its_rounding_noise() {
+        assert_eq!(rounded(0.1 * 3.0), "0.3");
+        assert_eq!(rounded(1e-12), "0.000000000001");
+    }
+}

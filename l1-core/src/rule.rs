@@ -1,0 +1,101 @@
+//! What is declared at one place of a model.
+
+use crate::{Penalty, RoleName};
+
+/// What one field, or a struct for all its fields, declares. `#[derive(Regularized)]` writes these; so does a visit by hand.
+///
+/// * The penalty's keys merge within one struct: what the field says replaces what its struct says, key by key.
+/// * Across types the nearest penalty replaces the whole penalty; `bias` and `norm` are inherited each for itself.
+/// * `scale` multiplies along the whole path.
+///
+/// ```
+/// use l1_core::Rule;
+///
+/// let defaults = Rule::l1(0.01).bias(true).as_default();       // #[l1(lambda = 0.01, bias)] on the struct
+/// let field = defaults.l2(0.1);                                // #[l1(l2 = 0.1)] on a field: λ stays 0.01
+/// assert_eq!(field, Rule::l1(0.01).bias(true).l2(0.1));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[must_use]
+pub struct Rule {
+    pub(crate) penalty: Option<Penalty>,
+    /// Said on the field itself, so that reaching no parameter is an error.
+    pub(crate) on_field: bool,
+    pub(crate) bias: Option<bool>,
+    pub(crate) norm: Option<bool>,
+    pub(crate) scale: f64,
+    pub(crate) role: Option<RoleName>,
+}
+
+impl Rule {
+    /// Says nothing: whatever was declared above holds.
+    pub const fn inherit() -> Self {
+        Self { penalty: None, on_field: false, bias: None, norm: None, scale: 1.0, role: None }
+    }
+
+    /// `λ·‖w‖₁`; short for `Rule::inherit().lambda(lambda)`.
+    pub const fn l1(lambda: f64) -> Self {
+        Self::inherit().lambda(lambda)
+    }
+
+    /// A whole penalty, in place of what the rule said so far.
+    pub const fn penalty(self, penalty: Penalty) -> Self {
+        Self { penalty: Some(penalty), on_field: true, ..self }
+    }
+
+    const fn penalty_so_far(&self) -> Penalty {
+        match self.penalty {
+            Some(penalty) => penalty,
+            None => Penalty::NONE,
+        }
+    }
+
+    /// The strength of `‖w‖₁`: finite and ≥ 0, checked when visited.
+    pub const fn lambda(self, lambda: f64) -> Self {
+        let penalty = self.penalty_so_far().with_lambda(lambda);
+        self.penalty(penalty)
+    }
+
+    /// The ridge coefficient of `½·l2·‖w‖²`: finite and ≥ 0, checked when visited.
+    pub const fn l2(self, l2: f64) -> Self {
+        let penalty = self.penalty_so_far().with_l2(l2);
+        self.penalty(penalty)
+    }
+
+    /// Demands `w ≥ 0`, or no longer.
+    pub const fn positive(self, positive: bool) -> Self {
+        let penalty = self.penalty_so_far().with_positive(positive);
+        self.penalty(penalty)
+    }
+
+    /// Penalizes biases too, or no longer.
+    pub const fn bias(self, bias: bool) -> Self {
+        Self { bias: Some(bias), ..self }
+    }
+
+    /// Penalizes the parameters of normalization layers too, or no longer.
+    pub const fn norm(self, norm: bool) -> Self {
+        Self { norm: Some(norm), ..self }
+    }
+
+    /// Multiplies λ and l2 of everything below: finite and ≥ 0, checked when visited.
+    pub const fn scale(self, scale: f64) -> Self {
+        Self { scale, ..self }
+    }
+
+    /// Says what the bare tensors of this field are for.
+    pub const fn role(self, role: RoleName) -> Self {
+        Self { role: Some(role), ..self }
+    }
+
+    /// Marks what was said so far as said on the struct: as a default it may pass over fields where it reaches nothing.
+    pub const fn as_default(self) -> Self {
+        Self { on_field: false, ..self }
+    }
+}
+
+impl Default for Rule {
+    fn default() -> Self {
+        Self::inherit()
+    }
+}

@@ -1,0 +1,171 @@
+//! Layers that hide their tensors, made visible through the names of their variables.
+
+use std::ops::{Deref, DerefMut};
+
+use candle_core::{Module, Tensor};
+use candle_nn::{VarBuilder, VarMap};
+
+use crate::{Error, Regularized, Result, Role, Visitor};
+
+/// A layer or model that keeps its tensors private (LSTM, GRU, GroupNorm, Sequential, candle-transformers' models), together
+/// with the variables that it was built from.
+///
+/// It derefs to the layer, is a [`Module`] where the layer is, and is visited under the names of its variables relative to the
+/// prefix. Their roles follow from name and rank:
+///
+/// | name | role |
+/// |---|---|
+/// | `running_mean`, `running_var`, … | buffer |
+/// | `bias`, `bias_…`, `b_…`, `…_bias` | bias; norm beside a norm's scale |
+/// | one dimension, `weight`, `gamma`, `beta`, `scale` | norm |
+/// | two dimensions, in a path that holds `embed`, `wte` or `wpe` | embedding |
+/// | two dimensions | weight, out × in |
+/// | anything else | weight of unknown dimensions |
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::{LSTM, LSTMConfig, RNN, VarBuilder, VarMap};
+/// use l1_core::{Regularized, Rule, Traced, Visitor};
+///
+/// struct Model {
+///     lstm: Traced<LSTM>, // #[l1(lambda = 0.01)]
+/// }
+///
+/// impl Regularized for Model {
+///     fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
+///         visitor.field("lstm", Rule::l1(0.01), &self.lstm)
+///     }
+/// }
+///
+/// let varmap = VarMap::new();
+/// let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+/// let lstm = Traced::new(&varmap, vb.pp("lstm"), |vb| LSTM::new(3, 4, LSTMConfig::default(), vb))?;
+/// let model = Model { lstm };
+/// let regularizer = model.regularizer()?;
+/// let penalized: Vec<_> = regularizer.penalized().map(|(param, _)| param.path().to_string()).collect();
+/// assert_eq!(penalized, ["lstm.weight_hh_l0", "lstm.weight_ih_l0"]); // the biases are not
+/// let states = model.lstm.seq(&Tensor::zeros((1, 5, 3), DType::F32, &Device::Cpu)?)?;
+/// # assert_eq!(states.len(), 5);
+/// # Ok::<(), l1_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Traced<T> {
+    layer: T,
+    /// Relative names in order, so that every run visits alike.
+    variables: Vec<(String, Role, Tensor)>,
+}
+
+impl<T> Traced<T> {
+    /// Builds a layer and remembers the variables under the builder's prefix.
+    ///
+    /// * `varmap`: the map that `vb` was made from.
+    /// * `build`: makes the layer from the builder it is given.
+    ///
+    /// # Errors
+    /// What `build` returns; [`Error::NothingTraced`] when no variable of `varmap` lies under the prefix.
+    pub fn new(
+        varmap: &VarMap,
+        vb: VarBuilder<'_>,
+        build: impl FnOnce(VarBuilder<'_>) -> candle_core::Result<T>,
+    ) -> Result<Self> {
+        let prefix = vb.prefix();
+        let layer = build(vb)?;
+        let mut variables: Vec<(String, Tensor)> = {
+            // A poisoned lock still holds the variables: another thread's panic is not ours to repeat.
+            let data = varmap.data().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            data.iter().filter_map(|(name, var)| Some((relative(name, &prefix)?, var.as_tensor().clone()))).collect()
+        };
+        if variables.is_empty() {
+            return Err(Error::NothingTraced { prefix });
+        }
+        variables.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let scales: Vec<String> = variables
+            .iter()
+            .filter(|(name, tensor)| is_norm_scale(last_segment(name), tensor))
+            .map(|(name, _)| parent(name).to_owned())
+            .collect();
+        let with_role = |(name, tensor): (String, Tensor)| {
+            let beside_scale = scales.iter().any(|scale| scale == parent(&name));
+            let role = role(&name, &tensor, beside_scale);
+            (name, role, tensor)
+        };
+        Ok(Self { layer, variables: variables.into_iter().map(with_role).collect() })
+    }
+
+    /// The layer alone.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        self.layer
+    }
+}
+
+/// The name below the prefix, if it lies there.
+fn relative(name: &str, prefix: &str) -> Option<String> {
+    if prefix.is_empty() {
+        return Some(name.to_owned());
+    }
+    name.strip_prefix(prefix)?.strip_prefix('.').map(str::to_owned)
+}
+
+fn last_segment(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
+fn parent(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(parent, _)| parent)
+}
+
+fn is_norm_scale(segment: &str, tensor: &Tensor) -> bool {
+    tensor.rank() == 1 && matches!(segment, "weight" | "gamma" | "scale")
+}
+
+fn is_bias(segment: &str) -> bool {
+    segment == "bias" || segment.starts_with("bias_") || segment.starts_with("b_") || segment.ends_with("_bias")
+}
+
+fn role(name: &str, tensor: &Tensor, beside_scale: bool) -> Role {
+    let segment = last_segment(name);
+    let is_embedding = || {
+        let name = name.to_ascii_lowercase();
+        name.contains("embed") || name.split('.').any(|segment| matches!(segment, "wte" | "wpe"))
+    };
+    if segment.starts_with("running_") || segment == "num_batches_tracked" {
+        Role::Buffer
+    } else if is_norm_scale(segment, tensor) || segment == "beta" || (is_bias(segment) && beside_scale) {
+        Role::Norm
+    } else if is_bias(segment) {
+        Role::Bias
+    } else if tensor.rank() == 2 && is_embedding() {
+        Role::Embedding
+    } else if tensor.rank() == 2 {
+        Role::Weight { output: Some(0), input: Some(1) }
+    } else {
+        Role::WEIGHT
+    }
+}
+
+impl<T> Regularized for Traced<T> {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+        self.variables.iter().try_for_each(|(name, role, tensor)| visitor.param(name, *role, tensor))
+    }
+}
+
+impl<T: Module> Module for Traced<T> {
+    fn forward(&self, xs: &Tensor) -> candle_core::Result<Tensor> {
+        self.layer.forward(xs)
+    }
+}
+
+impl<T> Deref for Traced<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.layer
+    }
+}
+
+impl<T> DerefMut for Traced<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.layer
+    }
+}

@@ -1,0 +1,246 @@
+//! The grammar of `#[l1(..)]`: tokens → keys, each with its place in the source and its value.
+//!
+//! To add a key, add a row to [`Key`]. If it is a part of a rule and takes a `Number`, a `Flag` or a `Role`, that is all:
+//! it becomes a call of the method of the same name on `Rule`. Another kind of value is a [`Grammar`] (and, in a rule, an
+//! `Argument`) in [`crate::value`]; a key that is no part of a rule gets its meaning in [`crate::model`]. What it
+//! contradicts stands in [`crate::valid`].
+
+use proc_macro2::{Ident, Span, TokenTree};
+use syn::ext::IdentExt;
+use syn::parse::discouraged::Speculative;
+use syn::parse::{ParseStream, Parser};
+use syn::spanned::Spanned;
+use syn::{Attribute, Error, Expr, MacroDelimiter, Meta, Result, Token};
+
+use crate::errors::Errors;
+use crate::value::{Grammar, Value, closest, found};
+
+/// Where a key may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Type,
+    Field,
+    Either,
+}
+
+macro_rules! keys {
+    ($($key:ident = $name:literal, on $place:ident, takes $grammar:ident;)*) => {
+        /// Every key of `#[l1(..)]`. The order is that of the calls in the generated code.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum Key { $($key),* }
+
+        impl Key {
+            const ALL: &[Self] = &[$(Self::$key),*];
+
+            pub(crate) const fn name(self) -> &'static str {
+                match self { $(Self::$key => $name),* }
+            }
+
+            const fn place(self) -> Place {
+                match self { $(Self::$key => Place::$place),* }
+            }
+
+            const fn grammar(self) -> Grammar {
+                match self { $(Self::$key => Grammar::$grammar),* }
+            }
+        }
+    };
+}
+
+keys! {
+    Lambda      = "lambda",      on Either, takes Number;
+    L2          = "l2",          on Either, takes Number;
+    Positive    = "positive",    on Either, takes Flag;
+    Bias        = "bias",        on Either, takes Flag;
+    Norm        = "norm",        on Either, takes Flag;
+    Scale       = "scale",       on Field,  takes Number;
+    Role        = "role",        on Field,  takes Role;
+    Skip        = "skip",        on Field,  takes Reason;
+    Opaque      = "opaque",      on Field,  takes Nothing;
+    With        = "with",        on Field,  takes Function;
+    Rename      = "rename",      on Field,  takes Name;
+    Flatten     = "flatten",     on Field,  takes Nothing;
+    Transparent = "transparent", on Type,   takes Nothing;
+    Crate       = "crate",       on Type,   takes Path;
+    Bound       = "bound",       on Type,   takes Predicates;
+}
+
+impl Key {
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|key| key.name() == name)
+    }
+
+    fn is_allowed(self, place: Place) -> bool {
+        self.place() == Place::Either || self.place() == place
+    }
+
+    /// Where the key belongs, for a message.
+    fn home(self) -> &'static str {
+        match self.place() {
+            Place::Type if self == Self::Transparent => "on a struct with one field",
+            Place::Type => "on the struct or enum",
+            Place::Field => "on a field",
+            Place::Either => "on the struct or enum, or on a field",
+        }
+    }
+}
+
+/// One key as it was written.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) key: Key,
+    pub(crate) span: Span,
+    /// `None` when the value was mistaken, which is reported by then. The key still counts: it may stand twice, or
+    /// beside a key it contradicts.
+    pub(crate) value: Option<Value>,
+}
+
+/// The keys of one type or field, from all its `#[l1(..)]`.
+#[derive(Debug, Default)]
+pub(crate) struct Items(Vec<Item>);
+
+impl Items {
+    /// Reads every `#[l1(..)]` among `attrs`.
+    pub(crate) fn read(attrs: &[Attribute], place: Place, errors: &mut Errors) -> Self {
+        let mut items = Self::default();
+        for attr in l1_attributes(attrs) {
+            match &attr.meta {
+                Meta::List(list) if matches!(list.delimiter, MacroDelimiter::Paren(_)) => {
+                    let mut mistakes = Errors::default();
+                    let read = |input: ParseStream<'_>| {
+                        items.read_list(input, place, &mut mistakes);
+                        Ok(())
+                    };
+                    let rest = read.parse2(list.tokens.clone());
+                    match rest {
+                        Err(error) if mistakes.is_empty() => errors.push(error),
+                        _ => errors.append(mistakes),
+                    }
+                }
+                meta => errors.push(Error::new_spanned(
+                    meta,
+                    "expected keys in parentheses: write `#[l1(..)]`, for example `#[l1(lambda = 0.001)]`",
+                )),
+            }
+        }
+        items
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<&Item> {
+        self.0.iter().find(|item| item.key == key)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Item> {
+        self.0.iter()
+    }
+
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = Item> {
+        self.0.into_iter()
+    }
+
+    /// Reads `key, key = value, ..`. After a mistake it goes on behind the next comma.
+    fn read_list(&mut self, input: ParseStream<'_>, place: Place, errors: &mut Errors) {
+        while !input.is_empty() {
+            // A fork, because a value that is given up halfway must not fail the whole attribute.
+            let ahead = input.fork();
+            match self.read_item(&ahead, place, errors).and_then(|()| end_of_item(&ahead)) {
+                Ok(()) => input.advance_to(&ahead),
+                Err(error) => {
+                    errors.push(error);
+                    while !input.is_empty() && input.cursor() < ahead.cursor() {
+                        skip_token(input);
+                    }
+                    while !input.is_empty() && !input.peek(Token![,]) {
+                        skip_token(input);
+                    }
+                }
+            }
+            if input.peek(Token![,]) {
+                skip_token(input);
+            }
+        }
+    }
+
+    fn read_item(&mut self, input: ParseStream<'_>, place: Place, errors: &mut Errors) -> Result<()> {
+        let ident = input
+            .call(Ident::parse_any)
+            .map_err(|_| Error::new(input.span(), format!("expected a key, found {}", found(input))))?;
+        let key = match known(&ident, place) {
+            Ok(key) => key,
+            Err(error) => {
+                // Past the value, whatever it is: its commas separate no keys.
+                if input.parse::<Option<Token![=]>>()?.is_some() {
+                    let _: Result<Expr> = input.parse();
+                }
+                return Err(error);
+            }
+        };
+        let twice = self.get(key).is_some();
+        if twice {
+            errors.at(ident.span(), format!("`{}` is given twice: keep one of the two", key.name()));
+        }
+        let value = key.grammar().read(key, &ident, input);
+        let (value, outcome) = match value {
+            Ok(value) => (Some(value), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        if !twice {
+            self.0.push(Item { key, span: ident.span(), value });
+        }
+        outcome
+    }
+}
+
+/// The attributes that are ours.
+fn l1_attributes(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
+    attrs.iter().filter(|attr| attr.path().is_ident("l1"))
+}
+
+/// A variant has no rule of its own.
+pub(crate) fn refuse_on_variant(attrs: &[Attribute], errors: &mut Errors) {
+    for attr in l1_attributes(attrs) {
+        let message = "`#[l1(..)]` on a variant: write it on the enum, for all its fields, or on a field";
+        errors.at(attr.path().span(), message);
+    }
+}
+
+/// The key that `ident` names, or how to come to one.
+fn known(ident: &Ident, place: Place) -> Result<Key> {
+    let name = ident.to_string();
+    let message = match Key::named(&name) {
+        Some(key) if key.is_allowed(place) => return Ok(key),
+        Some(key) => {
+            let here = if place == Place::Field { "a field" } else { "the struct or enum" };
+            format!("`{name}` belongs {}, not on {here}", key.home())
+        }
+        None => match closest(&name, Key::ALL, |key| key.name()) {
+            Some(key) if key.is_allowed(place) => {
+                format!("unknown key `{name}`: did you mean `{}`?", key.name())
+            }
+            Some(key) => {
+                format!("unknown key `{name}`: did you mean `{}`, which belongs {}?", key.name(), key.home())
+            }
+            None => {
+                let allowed: Vec<_> = Key::ALL
+                    .iter()
+                    .filter(|key| key.is_allowed(place))
+                    .map(|key| format!("`{}`", key.name()))
+                    .collect();
+                format!("unknown key `{name}`: expected one of {}", allowed.join(", "))
+            }
+        },
+    };
+    Err(Error::new(ident.span(), message))
+}
+
+fn end_of_item(input: ParseStream<'_>) -> Result<()> {
+    if input.is_empty() || input.peek(Token![,]) {
+        return Ok(());
+    }
+    Err(Error::new(input.span(), format!("expected `,` or the end of `#[l1(..)]`, found {}", found(input))))
+}
+
+fn skip_token(input: ParseStream<'_>) {
+    // A token tree follows wherever the stream is not empty.
+    let _: Result<TokenTree> = input.parse();
+}

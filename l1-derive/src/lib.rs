@@ -1,0 +1,97 @@
+//! The derive macro of `l1-core`, which re-exports it. See [`Regularized`](macro@Regularized).
+//!
+//! The way of a type through this crate: `attr` and `value` read `#[l1(..)]`, `model` merges what they read with the type,
+//! `valid` refuses what contradicts itself, `bounds` infers what generic parameters need, and `expand` writes the
+//! implementation. Mistakes gather in `errors` on the way and are reported together.
+
+mod attr;
+mod bounds;
+mod errors;
+mod expand;
+mod model;
+mod valid;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use proc_macro::TokenStream;
+
+/// Derives `Regularized`: hands every parameter of a model to `l1-core` with its dotted path and its rule.
+///
+/// ```rust,ignore
+/// #[derive(Regularized)]
+/// #[l1(lambda = 0.001)]
+/// struct Mlp {
+///     fc1: Linear,
+///     #[l1(lambda = 0.01, positive)]
+///     fc2: Linear,
+///     #[l1(skip = "a frozen head")]
+///     head: Linear,
+/// }
+/// ```
+///
+/// The implementation is what a person would write:
+///
+/// ```rust,ignore
+/// impl Regularized for Mlp {
+///     fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+///         let defaults = Rule::l1(0.001).as_default();
+///         visitor.field("fc1", defaults, &self.fc1)?;
+///         visitor.field("fc2", defaults.lambda(0.01).positive(true), &self.fc2)?;
+///         (&&private::Field(&self.head)).skip("head", Some("a frozen head"), visitor)?;
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// # Keys of `#[l1(..)]`
+///
+/// | key | on the type | on a field | meaning |
+/// |---|---|---|---|
+/// | `lambda = EXPR` | ✓ | ✓ | strength λ of the penalty |
+/// | `l2 = EXPR` | ✓ | ✓ | adds the ridge ½·l2·‖w‖² |
+/// | `positive` | ✓ | ✓ | constrains weights to w ≥ 0 |
+/// | `bias` | ✓ | ✓ | penalizes biases too |
+/// | `norm` | ✓ | ✓ | penalizes scales and shifts of normalizations too |
+/// | `scale = EXPR` | | ✓ | multiplies the strengths of everything below the field |
+/// | `role = ROLE` | | ✓ | what a bare tensor is: `weight`, `bias`, `norm`, `embedding` or `buffer` |
+/// | `skip`, `skip = ".."` | | ✓ | not penalized, with the reason that reports show |
+/// | `opaque` | | ✓ | not visited: its parameters are covered by rules on the `VarMap` |
+/// | `with = path` | | ✓ | visited by `fn(&Foreign, &mut Visitor<'_>) -> Result<()>`, for a type that is not `Regularized` |
+/// | `rename = ".."` | | ✓ | path segment of the field; may hold dots |
+/// | `flatten` | | ✓ | the field adds no path segment |
+/// | `transparent` | ✓ | | the only field of the struct adds no path segment |
+/// | `crate = path` | ✓ | | where `l1_core` is, if not at `::l1_core` |
+/// | `bound = ".."` | ✓ | | where-predicates that replace the inferred ones; may be empty |
+///
+/// `EXPR` is a number or any expression of type `f64` with `self` in scope (in an enum, the whole enum). Literals are
+/// checked here (finite, ≥ 0), other expressions when the model is visited. `positive`, `bias` and `norm` may be followed by
+/// `= true` or `= false`.
+///
+/// Keys on the type are defaults for its fields; a field overrides them key by key. Several `#[l1(..)]` on one item are
+/// one.
+///
+/// # Paths
+///
+/// A field adds its name to the path, and a field of a tuple its number: `fc1.weight`, `0.weight`. The active variant of an
+/// enum adds nothing, and neither does the field of a variant with a single unnamed field, unless it is renamed.
+///
+/// # Bounds
+///
+/// A type parameter that occurs in the type of a visited field has to be `Regularized`, an associated type such as
+/// `T::Layer` likewise. Fields with `skip`, `opaque` or `with` ask for nothing, and neither does `PhantomData<T>`.
+///
+/// # Errors
+///
+/// All mistakes of a type are reported at once, each at its own token:
+///
+/// ```text
+/// error: unknown key `lamda`: did you mean `lambda`?
+/// error: `lambda = -1` is negative: expected a finite number ≥ 0
+/// error: `l2` beside `skip`: a skipped field takes no rule; remove one of the two
+/// ```
+#[proc_macro_derive(Regularized, attributes(l1))]
+pub fn derive_regularized(input: TokenStream) -> TokenStream {
+    expand::derive(input.into()).into()
+}

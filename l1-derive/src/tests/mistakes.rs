@@ -1,0 +1,371 @@
+//! What is refused, and with which words.
+
+use super::{derive, messages};
+
+/// Checks each type against all its messages, in order.
+#[track_caller]
+fn refuses(table: &[(&str, &[&str])]) {
+    for (source, expected) in table {
+        assert_eq!(messages(derive(source)), *expected, "{source}");
+    }
+}
+
+const FIELD_KEYS: &str =
+    "`lambda`, `l2`, `positive`, `bias`, `norm`, `scale`, `role`, `skip`, `opaque`, `with`, `rename`, `flatten`";
+
+#[test]
+fn an_unknown_key_is_answered_with_the_likely_one_or_with_all() {
+    let all = format!("unknown key `x`: expected one of {FIELD_KEYS}");
+    refuses(&[
+        ("struct A(#[l1(lamda = 0.1)] B);", &["unknown key `lamda`: did you mean `lambda`?"]),
+        ("struct A(#[l1(skipped)] B);", &["unknown key `skipped`: did you mean `skip`?"]),
+        ("struct A(#[l1(x)] B);", &[&all]),
+        (
+            "struct A(#[l1(transparnt)] B);",
+            &["unknown key `transparnt`: did you mean `transparent`, which belongs on a struct with one field?"],
+        ),
+        (
+            "#[l1(x = 1)] struct A(B);",
+            &[
+                "unknown key `x`: expected one of `lambda`, `l2`, `positive`, `bias`, `norm`, `transparent`, `crate`, `bound`",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn a_key_in_the_wrong_place_is_sent_home() {
+    refuses(&[
+        ("struct A(#[l1(transparent)] B);", &["`transparent` belongs on a struct with one field, not on a field"]),
+        (
+            "enum A { B(#[l1(crate = a, bound = \"\")] B) }",
+            &[
+                "`crate` belongs on the struct or enum, not on a field",
+                "`bound` belongs on the struct or enum, not on a field",
+            ],
+        ),
+        (
+            "#[l1(skip = \"x\", role = bias)] struct A(B);",
+            &[
+                "`skip` belongs on a field, not on the struct or enum",
+                "`role` belongs on a field, not on the struct or enum",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn an_attribute_in_the_wrong_place_is_sent_home() {
+    refuses(&[
+        (
+            "enum A { #[l1(lambda = 1)] B(B) }",
+            &["`#[l1(..)]` on a variant: write it on the enum, for all its fields, or on a field"],
+        ),
+        (
+            "#[l1(lambda = -1)] union A { a: u8 }",
+            &[
+                "`lambda = -1` is negative: expected a finite number ≥ 0",
+                "a union cannot be `Regularized`: nobody knows which of its fields is active; use an enum",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn a_missing_value_is_asked_for() {
+    let lambda = "`lambda` needs a number or an expression of type `f64`: write for example `lambda = 0.001`";
+    refuses(&[
+        ("struct A(#[l1(lambda)] B);", &[lambda]),
+        ("struct A(#[l1(lambda =)] B);", &[lambda]),
+        ("struct A(#[l1(lambda = , bias)] B);", &[lambda]),
+        ("struct A(#[l1(lambda 0.1)] B);", &[lambda]),
+        ("struct A(#[l1(lambda(0.1))] B);", &[lambda]),
+        ("struct A(#[l1(bias =)] B);", &["`bias` needs `true` or `false`: write for example `bias = true`"]),
+        ("struct A(#[l1(role)] B);", &["`role` needs a role without quotes: write for example `role = embedding`"]),
+        ("struct A(#[l1(rename)] B);", &["`rename` needs a string: write for example `rename = \"fc1\"`"]),
+        ("struct A(#[l1(skip =)] B);", &["`skip` needs a string: write for example `skip = \"a frozen head\"`"]),
+        (
+            "struct A(#[l1(with)] B);",
+            &["`with` needs the path of a function, without quotes: write for example `with = path::to::function`"],
+        ),
+        (
+            "#[l1(crate, bound)] struct A(B);",
+            &[
+                "`crate` needs a path, without quotes: write for example `crate = path::to::l1_core`",
+                "`bound` needs a string of where-predicates: write for example `bound = \"T: Trait\"`",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn a_value_where_none_belongs_is_refused() {
+    refuses(&[
+        ("struct A(#[l1(opaque = true)] B);", &["`opaque` takes no value: write just `opaque`"]),
+        ("struct A(#[l1(flatten = \"x\")] B);", &["`flatten` takes no value: write just `flatten`"]),
+        ("#[l1(transparent = false)] struct A(B);", &["`transparent` takes no value: write just `transparent`"]),
+    ]);
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_refused() {
+    refuses(&[
+        (
+            "struct A(#[l1(lambda = \"0.1\")] B);",
+            &["`lambda = \"0.1\"` is not a number: expected a finite number ≥ 0, without quotes"],
+        ),
+        (
+            "struct A(#[l1(l2 = true)] B);",
+            &["`l2 = true` is not a number: expected a finite number ≥ 0, without quotes"],
+        ),
+        (
+            "struct A(#[l1(lambda = 'c')] B);",
+            &["`lambda = 'c'` is not a number: expected a finite number ≥ 0, without quotes"],
+        ),
+        ("struct A(#[l1(lambda = ;)] B);", &["`lambda` expects a number or an expression of type `f64`, found `;`"]),
+        ("struct A(#[l1(positive = 1)] B);", &["`positive` expects `true` or `false`, found `1`"]),
+        ("struct A(#[l1(role = \"bias\")] B);", &["`role` expects a role without quotes, found `\"bias\"`"]),
+        ("struct A(#[l1(skip = 1)] B);", &["`skip` expects a string, found `1`"]),
+        ("struct A(#[l1(with = \"f\")] B);", &["`with` expects the path of a function, without quotes, found `\"f\"`"]),
+        ("struct A(#[l1(rename = fc1)] B);", &["`rename` expects a string, found `fc1`"]),
+        ("#[l1(crate = \"a\")] struct A(B);", &["`crate` expects a path, without quotes, found `\"a\"`"]),
+        ("#[l1(bound = T)] struct A(B);", &["`bound` expects a string of where-predicates, found `T`"]),
+    ]);
+}
+
+#[test]
+fn a_number_is_finite_and_not_negative_and_has_no_suffix() {
+    refuses(&[
+        ("struct A(#[l1(lambda = -1)] B);", &["`lambda = -1` is negative: expected a finite number ≥ 0"]),
+        ("struct A(#[l1(l2 = (-0.5))] B);", &["`l2 = -0.5` is negative: expected a finite number ≥ 0"]),
+        ("struct A(#[l1(scale = 1e400)] B);", &["`scale = 1e400` is not finite: expected a finite number ≥ 0"]),
+        (
+            "struct A(#[l1(lambda = 0.1f32)] B);",
+            &["`lambda = 0.1f32` has the suffix `f32`: strengths are `f64`; write the number without a suffix"],
+        ),
+        (
+            "struct A(#[l1(lambda = 1u8)] B);",
+            &["`lambda = 1u8` has the suffix `u8`: strengths are `f64`; write the number without a suffix"],
+        ),
+    ]);
+}
+
+#[test]
+fn a_key_twice_is_refused_over_all_attributes_of_one_item() {
+    let twice = "`lambda` is given twice: keep one of the two";
+    refuses(&[
+        ("struct A(#[l1(lambda = 1, lambda = 1)] B);", &[twice]),
+        ("struct A(#[l1(lambda = 1)] #[l1(bias)] #[l1(lambda = 1)] B);", &[twice]),
+        (
+            "struct A(#[l1(lambda = -1, lambda)] B);",
+            &[
+                "`lambda = -1` is negative: expected a finite number ≥ 0",
+                twice,
+                "`lambda` needs a number or an expression of type `f64`: write for example `lambda = 0.001`",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn an_unvisited_field_takes_no_key_but_rename() {
+    refuses(&[
+        ("struct A(#[l1(skip, rename = \"a\")] B, #[l1(opaque, rename = \"b\")] B);", &[]),
+        (
+            "struct A(#[l1(lambda = 1, skip, bias)] B);",
+            &[
+                "`lambda` beside `skip`: a skipped field takes no rule; remove one of the two",
+                "`bias` beside `skip`: a skipped field takes no rule; remove one of the two",
+            ],
+        ),
+        (
+            "struct A(#[l1(opaque, skip)] B);",
+            &["`opaque` beside `skip`: a skipped field takes no rule; remove one of the two"],
+        ),
+        (
+            "struct A(#[l1(opaque, with = f)] B);",
+            &["`with` beside `opaque`: an opaque field is not visited; remove one of the two"],
+        ),
+        (
+            "struct A(#[l1(flatten, skip)] B);",
+            &["`flatten` beside `skip`: a skipped field takes no rule; remove one of the two"],
+        ),
+        (
+            "struct A(#[l1(flatten, opaque)] B);",
+            &["`flatten` beside `opaque`: an opaque field is not visited; remove one of the two"],
+        ),
+    ]);
+}
+
+#[test]
+fn keys_that_contradict_each_other_are_refused() {
+    refuses(&[
+        (
+            "struct A(#[l1(with = f, role = bias)] B);",
+            &["`role` beside `with`: the function gives each tensor its role; remove one of the two"],
+        ),
+        (
+            "struct A(#[l1(rename = \"a\", flatten)] B);",
+            &[
+                "`rename` beside `flatten`: a flattened field adds no path segment that could be renamed; remove one of the two",
+            ],
+        ),
+        (
+            "#[l1(transparent)] struct A(#[l1(rename = \"a\")] B);",
+            &[
+                "`rename` beside `transparent`: the field of a transparent struct adds no path segment; remove one of the two",
+            ],
+        ),
+        (
+            "#[l1(transparent)] struct A(#[l1(flatten)] B);",
+            &[
+                "`flatten` beside `transparent`: the field of a transparent struct adds no path segment; remove one of the two",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn transparent_needs_a_struct_with_one_field() {
+    refuses(&[
+        (
+            "#[l1(transparent)] struct A;",
+            &["`transparent` needs a struct with exactly one field, and `A` has none: remove `transparent`"],
+        ),
+        (
+            "#[l1(transparent)] struct A(B, C);",
+            &["`transparent` needs a struct with exactly one field, and `A` has 2: write `flatten` on a field instead"],
+        ),
+        (
+            "#[l1(transparent)] enum A { B(B) }",
+            &["`transparent` belongs on a struct with one field: in an enum, variants add no path segment anyway; \
+             write `flatten` on a field that should add none"],
+        ),
+    ]);
+}
+
+#[test]
+fn an_unknown_role_is_answered_with_the_likely_one_or_with_all() {
+    refuses(&[
+        ("struct A(#[l1(role = weights)] B);", &["unknown role `weights`: did you mean `weight`?"]),
+        (
+            "struct A(#[l1(role = x)] B);",
+            &["unknown role `x`: expected one of `weight`, `bias`, `norm`, `embedding`, `buffer`"],
+        ),
+    ]);
+}
+
+#[test]
+fn a_name_is_segments_without_whitespace() {
+    let segment = "an empty path segment: a name is segments with single dots between them, such as `encoder.fc1`";
+    refuses(&[
+        ("struct A(#[l1(rename = \"\")] B);", &["an empty name: write a path segment, or `flatten` for none"]),
+        ("struct A(#[l1(rename = \"a..b\")] B);", &[segment]),
+        ("struct A(#[l1(rename = \".a\")] B);", &[segment]),
+        ("struct A(#[l1(rename = \"a b\")] B);", &["whitespace in a path segment: remove it"]),
+    ]);
+}
+
+#[test]
+fn fields_side_by_side_have_different_names() {
+    let twice = "two fields have the path segment `b`: rename one of them";
+    refuses(&[
+        ("struct A { #[l1(rename = \"b\")] a: B, b: B }", &[twice]),
+        ("struct A { b: B, #[l1(rename = \"b\", skip)] a: B }", &[twice]),
+        ("enum A { X { b: B, #[l1(rename = \"b\")] a: B }, Y { b: B } }", &[twice]),
+        ("struct A(#[l1(rename = \"1\")] B, B);", &["two fields have the path segment `1`: rename one of them"]),
+        ("enum A { X { b: B }, Y { b: B }, Z(#[l1(rename = \"b\")] B) }", &[]),
+    ]);
+}
+
+#[test]
+fn an_empty_reason_is_refused() {
+    let empty = "an empty reason: say why the field is skipped, or write just `skip`";
+    refuses(&[("struct A(#[l1(skip = \"\")] B);", &[empty]), ("struct A(#[l1(skip = \" \")] B);", &[empty])]);
+}
+
+#[test]
+fn a_rule_on_the_type_reaches_a_field() {
+    refuses(&[
+        ("#[l1(lambda = 1)] struct A;", &["`lambda` reaches no field: `A` has no fields; remove it"]),
+        (
+            "#[l1(lambda = 1, bias)] enum A { B(#[l1(skip)] B), C(#[l1(opaque)] C) }",
+            &[
+                "`lambda` reaches no field: all fields of `A` are skipped or opaque; remove it",
+                "`bias` reaches no field: all fields of `A` are skipped or opaque; remove it",
+            ],
+        ),
+        ("#[l1(lambda = 1)] struct A(#[l1(skip)] B, #[l1(with = f)] C);", &[]),
+    ]);
+}
+
+#[test]
+fn a_bound_is_where_predicates() {
+    let messages = messages(derive("#[l1(bound = \"T: 1\")] struct A<T>(T);"));
+    let [message] = messages.as_slice() else {
+        panic!("{messages:?}");
+    };
+    // What follows is syn's.
+    assert!(message.starts_with("`bound` expects where-predicates such as `T: Trait, U: Trait`: "), "{message}");
+}
+
+#[test]
+fn an_attribute_without_parentheses_is_refused() {
+    let parentheses = "expected keys in parentheses: write `#[l1(..)]`, for example `#[l1(lambda = 0.001)]`";
+    refuses(&[
+        ("#[l1] struct A(#[l1 = 1] B, #[l1[bias]] B, #[l1{ bias }] B);", &[parentheses; 4]),
+        ("#[l1()] struct A(#[l1(bias,)] B);", &[]),
+    ]);
+}
+
+#[test]
+fn garbage_is_reported_and_what_follows_is_still_read() {
+    let lamda = "unknown key `lamda`: did you mean `lambda`?";
+    refuses(&[
+        ("struct A(#[l1(0.1, lamda = 1)] B);", &["expected a key, found `0.1`", lamda]),
+        ("struct A(#[l1(, lamda)] B);", &["expected a key, found `,`", lamda]),
+        ("struct A(#[l1((a, b) c, lamda)] B);", &["expected a key, found `(`", lamda]),
+        (
+            "struct A(#[l1(lambda = 0.1 l2 = 1, lamda)] B);",
+            &["expected `,` or the end of `#[l1(..)]`, found `l2`", lamda],
+        ),
+        (
+            "struct A(#[l1(lambda = (1 2), lamda)] B);",
+            &["`lambda` expects a number or an expression of type `f64`, found `(`", lamda],
+        ),
+        (
+            "struct A(#[l1(lambda = f::<A, B>(1, 2) 3, lamda)] B);",
+            &["expected `,` or the end of `#[l1(..)]`, found `3`", lamda],
+        ),
+        ("struct A(#[l1(lamda = f::<A, B>(), bias)] B);", &[lamda]),
+    ]);
+}
+
+#[test]
+fn all_mistakes_of_a_type_are_reported_at_once() {
+    refuses(&[(
+        "#[l1(lamda = 1, l2 = -1)]
+         struct A {
+             #[l1(skip, bias)] a: B,
+             #[l1(role = wieght, rename = \"a\")] b: B,
+             #[l1] c: B,
+         }",
+        &[
+            "unknown key `lamda`: did you mean `lambda`?",
+            "`l2 = -1` is negative: expected a finite number ≥ 0",
+            "`bias` beside `skip`: a skipped field takes no rule; remove one of the two",
+            "unknown role `wieght`: did you mean `weight`?",
+            "expected keys in parentheses: write `#[l1(..)]`, for example `#[l1(lambda = 0.001)]`",
+            "two fields have the path segment `a`: rename one of them",
+        ],
+    )]);
+}
+
+#[test]
+fn mistakes_leave_an_empty_implementation_beside_them() {
+    let tokens = derive("#[l1(crate = a, lamda)] struct A<T: Clone = u8>(T) where T: Copy;").to_string();
+    let expected = "impl < T : Clone > a :: Regularized for A < T > where T : Copy \
+                    { fn visit (& self , _ : & mut a :: Visitor < '_ >) -> a :: Result < () > \
+                    { :: core :: result :: Result :: Ok (()) } }";
+    assert!(tokens.ends_with(expected), "{tokens}");
+}
