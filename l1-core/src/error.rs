@@ -248,7 +248,8 @@ impl From<Error> for candle_core::Error {
     fn from(error: Error) -> Self {
         match error {
             Error::Candle(error) => error,
-            error => candle_core::Error::wrap(error),
+            // Not `Error::wrap`: that would print a backtrace behind a message that says what to change.
+            error => candle_core::Error::Wrapped(Box::new(error)),
         }
     }
 }

@@ -177,7 +177,7 @@ fn rounded(value: f64) -> String {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+        table.load_style(presets::UTF8_FULL_CONDENSED);
         table.set_header(["parameter", "shape", "role", "decision", "λ", "zeros", "share", "‖w‖₁"]);
         for row in &self.parameters {
             table.add_row(row.cells());

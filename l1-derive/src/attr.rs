@@ -7,8 +7,8 @@
 
 use proc_macro2::{Ident, Span, TokenTree};
 use syn::ext::IdentExt;
+use syn::parse::ParseStream;
 use syn::parse::discouraged::Speculative;
-use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, Expr, MacroDelimiter, Meta, Result, Token};
 
@@ -111,7 +111,8 @@ impl Items {
                         items.read_list(input, place, &mut mistakes);
                         Ok(())
                     };
-                    let rest = read.parse2(list.tokens.clone());
+                    // Not `parse2`: where the keys end too early, the closing parenthesis is the place of the mistake.
+                    let rest = list.parse_args_with(read);
                     match rest {
                         Err(error) if mistakes.is_empty() => errors.push(error),
                         _ => errors.append(mistakes),
@@ -162,24 +163,26 @@ impl Items {
     }
 
     fn read_item(&mut self, input: ParseStream<'_>, place: Place, errors: &mut Errors) -> Result<()> {
-        let ident = input
-            .call(Ident::parse_any)
-            .map_err(|_| Error::new(input.span(), format!("expected a key, found {}", found(input))))?;
-        let key = match known(&ident, place) {
-            Ok(key) => key,
-            Err(error) => {
-                // Past the value, whatever it is: its commas separate no keys.
-                if input.parse::<Option<Token![=]>>()?.is_some() {
-                    let _: Result<Expr> = input.parse();
-                }
-                return Err(error);
-            }
-        };
+        let ident = input.call(Ident::parse_any).map_err(|_| {
+            Error::new(input.span(), format!("expected a key such as `lambda = 0.001`, found {}", found(input)))
+        })?;
+        let behind = input.fork();
+        skip_value(&behind);
+        let outcome = self.read_value(&ident, place, input, errors);
+        if outcome.is_err() && input.cursor() < behind.cursor() {
+            input.advance_to(&behind);
+        }
+        outcome
+    }
+
+    /// Reads what follows `ident`, from the `=` on.
+    fn read_value(&mut self, ident: &Ident, place: Place, input: ParseStream<'_>, errors: &mut Errors) -> Result<()> {
+        let key = known(ident, place)?;
         let twice = self.get(key).is_some();
         if twice {
             errors.at(ident.span(), format!("`{}` is given twice: keep one of the two", key.name()));
         }
-        let value = key.grammar().read(key, &ident, input);
+        let value = key.grammar().read(key, ident, input);
         let (value, outcome) = match value {
             Ok(value) => (Some(value), Ok(())),
             Err(error) => (None, Err(error)),
@@ -238,6 +241,13 @@ fn end_of_item(input: ParseStream<'_>) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(input.span(), format!("expected `,` or the end of `#[l1(..)]`, found {}", found(input))))
+}
+
+/// Past `= value`, whatever the value is: its commas separate no keys.
+fn skip_value(input: ParseStream<'_>) {
+    if let Ok(Some(_)) = input.parse::<Option<Token![=]>>() {
+        let _: Result<Expr> = input.parse();
+    }
 }
 
 fn skip_token(input: ParseStream<'_>) {

@@ -89,7 +89,7 @@ use proc_macro::TokenStream;
 /// ```text
 /// error: unknown key `lamda`: did you mean `lambda`?
 /// error: `lambda = -1` is negative: expected a finite number ≥ 0
-/// error: `l2` beside `skip`: a skipped field takes no rule; remove one of the two
+/// error: `l2` beside `skip`: a skipped field takes no key but `rename`; remove one of the two
 /// ```
 #[proc_macro_derive(Regularized, attributes(l1))]
 pub fn derive_regularized(input: TokenStream) -> TokenStream {

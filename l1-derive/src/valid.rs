@@ -18,7 +18,7 @@ const CONTRADICTIONS: &[(Key, Key, &str)] = &[
 
 /// Keys that leave a field unvisited, so that no other key but `rename` means anything beside them.
 const UNVISITED: &[(Key, &str)] =
-    &[(Key::Skip, "a skipped field takes no rule"), (Key::Opaque, "an opaque field is not visited")];
+    &[(Key::Skip, "a skipped field takes no key but `rename`"), (Key::Opaque, "an opaque field is not visited")];
 
 /// The keys of one field among themselves.
 pub(crate) fn field(items: &Items, naming: Naming, errors: &mut Errors) {

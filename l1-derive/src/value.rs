@@ -75,11 +75,21 @@ impl Grammar {
 
     fn read_value(self, key: Key, input: ParseStream<'_>) -> Result<Value> {
         let here = input.span();
-        let unexpected = format!("`{}` expects {}, found {}", key.name(), self.expected(), found(input));
-        let unexpected = |_| Error::new(here, unexpected);
+        let start = input.cursor();
+        let expects = format!("`{}` expects {}", key.name(), self.expected());
+        let found = found(input);
+        let unexpected = |_| Error::new(here, format!("{expects}, found {found}"));
+        // A value of several tokens may begin well: syn knows better where it went wrong.
+        let unreadable = |error: Error| {
+            if input.cursor() == start {
+                unexpected(error)
+            } else {
+                Error::new(error.span(), format!("{expects}: {error}"))
+            }
+        };
         match self {
             Self::Number => {
-                let expr = input.parse().map_err(unexpected)?;
+                let expr = input.parse().map_err(unreadable)?;
                 number(key, &expr).map(Argument::Number).map(Value::Argument)
             }
             Self::Flag | Self::Nothing => {
@@ -98,9 +108,9 @@ impl Grammar {
                 }
                 Ok(Value::Reason(Some(reason)))
             }
-            Self::Function => input.parse().map(Value::Function).map_err(unexpected),
+            Self::Function => input.parse().map(Value::Function).map_err(unreadable),
             Self::Name => name(input.parse().map_err(unexpected)?),
-            Self::Path => input.call(Path::parse_mod_style).map(Value::Path).map_err(unexpected),
+            Self::Path => input.call(Path::parse_mod_style).map(Value::Path).map_err(unreadable),
             Self::Predicates => predicates(&input.parse().map_err(unexpected)?),
         }
     }
@@ -222,7 +232,7 @@ fn name(literal: LitStr) -> Result<Value> {
 }
 
 fn predicates(literal: &LitStr) -> Result<Value> {
-    literal
+    LitStr::new(&literal.value(), literal.span().resolved_at(proc_macro2::Span::call_site()))
         .parse_with(Punctuated::<WherePredicate, Token![,]>::parse_terminated)
         .map(|predicates| Value::Predicates(predicates.into_iter().collect()))
         .map_err(|error| {

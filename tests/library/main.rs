@@ -1,1 +1,13 @@
 //! The library as a downstream crate sees it, against other programs and against its own promises.
+
+mod bad_input;
+mod clipping;
+mod composed;
+mod in_the_loss;
+mod models;
+mod pytorch;
+mod prox;
+mod proximal_steps;
+mod report;
+mod scikit_learn;
+mod threads;

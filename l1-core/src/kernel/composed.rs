@@ -91,6 +91,9 @@ fn wide_prox(z: &Tensor, penalty: &Penalty, steps: &Tensor) -> Result<Tensor> {
 
 /// One step of proximal SGD; see [`SgdStep`].
 pub fn sgd_step(w: &Var, grad: &Tensor, buffer: Option<&Var>, step: &SgdStep) -> Result<()> {
+    if w.elem_count() == 0 {
+        return Ok(()); // candle's operations return their argument there, which `Var::set` refuses
+    }
     let (old, g) = (wide(&w.as_detached_tensor())?, wide(grad)?);
     let direction = match buffer {
         None => g,
@@ -110,6 +113,9 @@ pub fn sgd_step(w: &Var, grad: &Tensor, buffer: Option<&Var>, step: &SgdStep) ->
 
 /// One step of proximal AdamW; see [`AdamWStep`].
 pub fn adamw_step(w: &Var, grad: &Tensor, m: &Var, v: &Var, step: &AdamWStep) -> Result<()> {
+    if w.elem_count() == 0 {
+        return Ok(()); // candle's operations return their argument there, which `Var::set` refuses
+    }
     let (old, g) = (wide(&w.as_detached_tensor())?, wide(grad)?);
     let next_m = ((m.as_detached_tensor() * step.beta1)? + (&g * (1.0 - step.beta1))?)?;
     let next_v = ((v.as_detached_tensor() * step.beta2)? + (g.sqr()? * (1.0 - step.beta2))?)?;

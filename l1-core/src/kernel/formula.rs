@@ -31,7 +31,8 @@ impl<R: Real> Charge<R> {
         } else {
             w // ±0, or NaN that has to be seen
         };
-        self.lambda * sign + self.l2 * w
+        let ridge = if self.l2 == R::zero() { R::zero() } else { self.l2 * w }; // 0·∞ would be NaN
+        self.lambda * sign + ridge
     }
 
     /// `argmin_u (u − z)²/2 + step·Ω(u)`: soft-thresholding at `step·λ` (on one side under the sign constraint), then

@@ -174,13 +174,13 @@ fn an_unvisited_field_takes_no_key_but_rename() {
         (
             "struct A(#[l1(lambda = 1, skip, bias)] B);",
             &[
-                "`lambda` beside `skip`: a skipped field takes no rule; remove one of the two",
-                "`bias` beside `skip`: a skipped field takes no rule; remove one of the two",
+                "`lambda` beside `skip`: a skipped field takes no key but `rename`; remove one of the two",
+                "`bias` beside `skip`: a skipped field takes no key but `rename`; remove one of the two",
             ],
         ),
         (
             "struct A(#[l1(opaque, skip)] B);",
-            &["`opaque` beside `skip`: a skipped field takes no rule; remove one of the two"],
+            &["`opaque` beside `skip`: a skipped field takes no key but `rename`; remove one of the two"],
         ),
         (
             "struct A(#[l1(opaque, with = f)] B);",
@@ -188,7 +188,7 @@ fn an_unvisited_field_takes_no_key_but_rename() {
         ),
         (
             "struct A(#[l1(flatten, skip)] B);",
-            &["`flatten` beside `skip`: a skipped field takes no rule; remove one of the two"],
+            &["`flatten` beside `skip`: a skipped field takes no key but `rename`; remove one of the two"],
         ),
         (
             "struct A(#[l1(flatten, opaque)] B);",
@@ -322,22 +322,58 @@ fn an_attribute_without_parentheses_is_refused() {
 fn garbage_is_reported_and_what_follows_is_still_read() {
     let lamda = "unknown key `lamda`: did you mean `lambda`?";
     refuses(&[
-        ("struct A(#[l1(0.1, lamda = 1)] B);", &["expected a key, found `0.1`", lamda]),
-        ("struct A(#[l1(, lamda)] B);", &["expected a key, found `,`", lamda]),
-        ("struct A(#[l1((a, b) c, lamda)] B);", &["expected a key, found `(`", lamda]),
+        ("struct A(#[l1(0.1, lamda = 1)] B);", &["expected a key such as `lambda = 0.001`, found `0.1`", lamda]),
+        ("struct A(#[l1(, lamda)] B);", &["expected a key such as `lambda = 0.001`, found `,`", lamda]),
+        ("struct A(#[l1((a, b) c, lamda)] B);", &["expected a key such as `lambda = 0.001`, found `(`", lamda]),
         (
             "struct A(#[l1(lambda = 0.1 l2 = 1, lamda)] B);",
             &["expected `,` or the end of `#[l1(..)]`, found `l2`", lamda],
         ),
         (
             "struct A(#[l1(lambda = (1 2), lamda)] B);",
-            &["`lambda` expects a number or an expression of type `f64`, found `(`", lamda],
+            &["`lambda` expects a number or an expression of type `f64`: expected `,`", lamda],
         ),
         (
             "struct A(#[l1(lambda = f::<A, B>(1, 2) 3, lamda)] B);",
             &["expected `,` or the end of `#[l1(..)]`, found `3`", lamda],
         ),
         ("struct A(#[l1(lamda = f::<A, B>(), bias)] B);", &[lamda]),
+    ]);
+}
+
+#[test]
+fn a_value_that_begins_well_is_answered_where_it_goes_wrong() {
+    refuses(&[
+        (
+            "struct A(#[l1(lambda = 0.1 +, lamda)] B);",
+            &[
+                "`lambda` expects a number or an expression of type `f64`: expected an expression",
+                "unknown key `lamda`: did you mean `lambda`?",
+            ],
+        ),
+        (
+            "struct A(#[l1(lambda = 0.1 +)] B);",
+            &["`lambda` expects a number or an expression of type `f64`: \
+               unexpected end of input, expected an expression"],
+        ),
+        (
+            "struct A(#[l1(with = a::)] B);",
+            &["`with` expects the path of a function, without quotes: unexpected end of input, expected identifier"],
+        ),
+    ]);
+}
+
+#[test]
+fn the_commas_of_a_refused_value_separate_no_keys() {
+    refuses(&[
+        (
+            "struct A(#[l1(with = |a, b| f(a, b), lamda)] B);",
+            &[
+                "`with` expects the path of a function, without quotes, found `|`",
+                "unknown key `lamda`: did you mean `lambda`?",
+            ],
+        ),
+        ("struct A(#[l1(rename = f::<A, B>(), bias)] B);", &["`rename` expects a string, found `f`"]),
     ]);
 }
 
@@ -353,7 +389,7 @@ fn all_mistakes_of_a_type_are_reported_at_once() {
         &[
             "unknown key `lamda`: did you mean `lambda`?",
             "`l2 = -1` is negative: expected a finite number ≥ 0",
-            "`bias` beside `skip`: a skipped field takes no rule; remove one of the two",
+            "`bias` beside `skip`: a skipped field takes no key but `rename`; remove one of the two",
             "unknown role `wieght`: did you mean `weight`?",
             "expected keys in parentheses: write `#[l1(..)]`, for example `#[l1(lambda = 0.001)]`",
             "two fields have the path segment `a`: rename one of them",

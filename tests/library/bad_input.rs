@@ -1,0 +1,253 @@
+//! What bad input gets at a step: an error that names the parameter and the value, and nothing changed.
+
+use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
+use candle_nn::{AdamW, Optimizer, ParamsAdamW, SGD};
+use l1_core::{
+    Error, ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd, Proximal, Regularized, Rule, Visitor,
+};
+
+use crate::models::{Single, flat};
+
+/// Two penalized variables and one that is not.
+struct Model {
+    first: Var,
+    second: Var,
+    bias: Var,
+}
+
+impl Model {
+    fn new(dtype: DType) -> Self {
+        let of = |values: &[f64]| {
+            Var::from_tensor(&Tensor::new(values, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()).unwrap()
+        };
+        Self { first: of(&[1.0, -2.0]), second: of(&[3.0, 0.5, 0.25]), bias: of(&[4.0]) }
+    }
+
+    fn vars(&self) -> Vec<Var> {
+        vec![self.first.clone(), self.second.clone(), self.bias.clone()]
+    }
+
+    fn values(&self) -> Vec<Vec<f64>> {
+        self.vars().iter().map(|var| flat(var)).collect()
+    }
+
+    fn loss(&self) -> Tensor {
+        let squares = |var: &Var| var.sqr().unwrap().sum_all().unwrap().to_dtype(DType::F64).unwrap();
+        ((squares(&self.first) + squares(&self.second)).unwrap() + squares(&self.bias)).unwrap()
+    }
+
+    fn grads(&self) -> GradStore {
+        self.loss().backward().unwrap()
+    }
+}
+
+impl Regularized for Model {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
+        visitor.field("first", Rule::l1(0.1), &self.first)?;
+        visitor.field("second", Rule::l1(0.2), &self.second)?;
+        visitor.field("bias", Rule::inherit(), &self.bias)
+    }
+}
+
+type Step = Box<dyn FnMut(&GradStore) -> candle_core::Result<()>>;
+
+fn optimizers(model: &Model) -> Vec<(&'static str, Step)> {
+    fn boxed(mut opt: impl Optimizer + 'static) -> Step {
+        Box::new(move |grads| opt.step(grads))
+    }
+    let regularizer = || model.regularizer().unwrap();
+    let momentum = ParamsProxSgd { momentum: 0.9, ..ParamsProxSgd::new(regularizer()) };
+    let adamw = ParamsProximal::new(ParamsAdamW::default(), regularizer());
+    vec![
+        ("ProxSgd", boxed(ProxSgd::new(model.vars(), ParamsProxSgd::new(regularizer())).unwrap())),
+        ("ProxSgd with momentum", boxed(ProxSgd::new(model.vars(), momentum).unwrap())),
+        ("ProxAdamW", boxed(ProxAdamW::new(model.vars(), ParamsProxAdamW::new(regularizer())).unwrap())),
+        ("Proximal<SGD>", boxed(Proximal::<SGD>::new(model.vars(), ParamsProximal::new(0.1, regularizer())).unwrap())),
+        ("Proximal<AdamW>", boxed(Proximal::<AdamW>::new(model.vars(), adamw).unwrap())),
+    ]
+}
+
+/// Every optimizer refuses these gradients with this message, changes nothing, and then goes on as if nothing had been.
+#[track_caller]
+fn assert_refused(spoil: impl Fn(&Model, &mut GradStore), message: &str) {
+    for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16] {
+        let (model, untouched) = (Model::new(dtype), Model::new(dtype));
+        for ((name, mut step), (_, mut good_step)) in optimizers(&model).into_iter().zip(optimizers(&untouched)) {
+            let before = model.values();
+            let mut grads = model.grads();
+            spoil(&model, &mut grads);
+            let error = step(&grads).unwrap_err().to_string();
+            assert_eq!(error, message, "{name}, {dtype:?}");
+            assert_eq!(model.values(), before, "{name}, {dtype:?}");
+            step(&model.grads()).unwrap();
+            good_step(&untouched.grads()).unwrap();
+            assert_eq!(model.values(), untouched.values(), "{name}, {dtype:?}: the optimizer's state has changed");
+        }
+    }
+}
+
+fn like(var: &Var, values: &[f64]) -> Tensor {
+    Tensor::new(values, &Device::Cpu).unwrap().to_dtype(var.dtype()).unwrap()
+}
+
+#[test]
+fn nan_in_a_gradient_is_refused_before_anything_is_written() {
+    assert_refused(
+        |model, grads| drop(grads.insert(&model.second, like(&model.second, &[1.0, f64::NAN, 2.0]))),
+        "second: its gradient holds NaN at flat index 1; nothing was changed",
+    );
+}
+
+#[test]
+fn infinity_in_a_gradient_is_refused_before_anything_is_written() {
+    assert_refused(
+        |model, grads| drop(grads.insert(&model.second, like(&model.second, &[1.0, 0.0, f64::NEG_INFINITY]))),
+        "second: its gradient holds -inf at flat index 2; nothing was changed",
+    );
+}
+
+#[test]
+fn nan_in_the_gradient_of_an_unpenalized_variable_is_refused_too() {
+    assert_refused(
+        |model, grads| drop(grads.insert(&model.bias, like(&model.bias, &[f64::NAN]))),
+        "bias: its gradient holds NaN at flat index 0; nothing was changed",
+    );
+}
+
+#[test]
+fn a_gradient_of_another_shape_is_refused() {
+    assert_refused(
+        |model, grads| drop(grads.insert(&model.second, like(&model.second, &[1.0, 2.0]))),
+        "second: its gradient has shape [2] (expected [3])",
+    );
+}
+
+#[test]
+fn a_penalized_variable_without_a_gradient_is_refused_with_the_likely_cause() {
+    assert_refused(
+        |model, grads| drop(grads.remove(&model.second)),
+        "second: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it; does it take part in \
+         the loss? (candle's LayerNorm, RmsNorm and softmax_last_dim stop gradients on contiguous input) If it is meant to be \
+         left out, declare `#[l1(skip)]`",
+    );
+}
+
+#[test]
+fn a_gradient_of_another_dtype_is_refused() {
+    let model = Model::new(DType::F32);
+    for (name, mut step) in optimizers(&model) {
+        let mut grads = model.grads();
+        grads.insert(&model.first, Tensor::new(&[1f64, 2.0], &Device::Cpu).unwrap());
+        let error = step(&grads).unwrap_err().to_string();
+        assert_eq!(error, "first: its gradient has dtype F64 (expected F32)", "{name}");
+    }
+}
+
+#[test]
+fn adding_the_subgradient_refuses_what_a_step_refuses() {
+    let model = Model::new(DType::F32);
+    let regularizer = model.regularizer().unwrap();
+    let mut grads = model.grads();
+    grads.remove(&model.second);
+    assert!(matches!(regularizer.add_subgradient(grads), Err(Error::MissingGradient { path }) if path == "second"));
+    let mut grads = model.grads();
+    let first = grads.get(&model.first).unwrap().clone();
+    let before = flat(&first);
+    grads.insert(&model.second, like(&model.second, &[1.0]));
+    assert!(matches!(regularizer.add_subgradient(grads), Err(Error::GradientShape { path, .. }) if path == "second"));
+    assert_eq!(flat(&first), before, "the first gradient was changed before the second was looked at");
+}
+
+#[test]
+fn a_learning_rate_out_of_its_range_is_refused_at_the_step() {
+    let model = Model::new(DType::F32);
+    let before = model.values();
+    let mut opt = ProxAdamW::new(model.vars(), ParamsProxAdamW::new(model.regularizer().unwrap())).unwrap();
+    for lr in [-0.1, f64::NAN, f64::INFINITY] {
+        opt.set_learning_rate(lr);
+        let error = opt.step(&model.grads()).unwrap_err().to_string();
+        assert_eq!(error, format!("lr = {lr} (expected finite and ≥ 0)"));
+    }
+    assert_eq!(model.values(), before);
+}
+
+#[test]
+fn hyperparameters_out_of_their_range_are_refused_by_name() {
+    let model = Model::new(DType::F32);
+    let adamw = || ParamsProxAdamW::new(model.regularizer().unwrap());
+    let sgd = || ParamsProxSgd::new(model.regularizer().unwrap());
+    let adamw_error = |params| ProxAdamW::new(model.vars(), params).unwrap_err().to_string();
+    let sgd_error = |params| ProxSgd::new(model.vars(), params).unwrap_err().to_string();
+    assert_eq!(adamw_error(ParamsProxAdamW { beta1: 1.0, ..adamw() }), "beta1 = 1 (expected in [0, 1))");
+    assert_eq!(adamw_error(ParamsProxAdamW { beta2: -0.5, ..adamw() }), "beta2 = -0.5 (expected in [0, 1))");
+    assert_eq!(adamw_error(ParamsProxAdamW { eps: 0.0, ..adamw() }), "eps = 0 (expected finite and > 0)");
+    assert!(adamw_error(ParamsProxAdamW { eps: 1e-50, ..adamw() }).ends_with("where the arithmetic is f32)"));
+    assert_eq!(sgd_error(ParamsProxSgd { momentum: 1.5, ..sgd() }), "momentum = 1.5 (expected in [0, 1))");
+    assert_eq!(sgd_error(ParamsProxSgd { nesterov: true, ..sgd() }), "momentum = 0 (expected > 0 with `nesterov`)");
+    let damped = ParamsProxSgd { nesterov: true, momentum: 0.9, dampening: 0.1, ..sgd() };
+    assert_eq!(sgd_error(damped), "dampening = 0.1 (expected 0 with `nesterov`)");
+    assert_eq!(sgd_error(ParamsProxSgd { weight_decay: -1.0, ..sgd() }), "weight_decay = -1 (expected finite and ≥ 0)");
+}
+
+#[test]
+fn a_scale_out_of_its_range_is_refused_and_the_old_one_stays() {
+    let mut regularizer = Model::new(DType::F32).regularizer().unwrap();
+    regularizer.set_scale(2.0).unwrap();
+    for scale in [-1.0, f64::NAN, f64::INFINITY] {
+        let error = regularizer.set_scale(scale).unwrap_err().to_string();
+        assert_eq!(error, format!("scale = {scale} (expected finite and ≥ 0)"));
+    }
+    let large = Single::new(&[1.0], DType::F32, Rule::l1(1e300));
+    let error = large.regularizer().unwrap().set_scale(1e300).unwrap_err().to_string();
+    assert_eq!(error, "weight: lambda = inf (expected finite and ≥ 0)");
+    assert_eq!(regularizer.scale(), 2.0);
+}
+
+#[test]
+fn an_optimizer_without_any_penalized_variable_is_refused() {
+    let (model, other) = (Model::new(DType::F32), Model::new(DType::F32));
+    let error = ProxAdamW::new(other.vars(), ParamsProxAdamW::new(model.regularizer().unwrap())).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "none of the 2 penalized parameters (the first is first) is among the optimizer's 3 variables; pass the variables of \
+         the model that the Regularizer was made from"
+    );
+}
+
+#[test]
+fn a_model_in_which_nothing_is_penalized_has_no_penalty_and_no_proximal_optimizer() {
+    let model = Single::new(&[1.0], DType::F32, Rule::inherit());
+    let regularizer = model.regularizer().unwrap();
+    let message = "none of the 1 parameters is penalized: declare `#[l1(lambda = ..)]` on a field or on the struct";
+    assert_eq!(model.penalty().unwrap_err().to_string(), message);
+    assert_eq!(regularizer.value().unwrap_err().to_string(), message);
+    let error = ProxSgd::new(vec![model.weight.clone()], ParamsProxSgd::new(regularizer)).unwrap_err();
+    assert_eq!(error.to_string(), message);
+}
+
+#[test]
+fn an_empty_model_is_refused() {
+    struct Nothing;
+    impl Regularized for Nothing {
+        fn visit(&self, _: &mut Visitor<'_>) -> l1_core::Result<()> {
+            Ok(())
+        }
+    }
+    assert!(matches!(Nothing.regularizer(), Err(Error::EmptyModel)));
+}
+
+#[test]
+fn errors_pass_through_candles_result_and_anyhows() {
+    fn candle() -> candle_core::Result<Tensor> {
+        Ok(Single::new(&[1.0], DType::F32, Rule::l1(-1.0)).penalty()?)
+    }
+    fn anyhow() -> anyhow::Result<Tensor> {
+        Ok(Single::new(&[1.0], DType::F32, Rule::l1(-1.0)).penalty()?)
+    }
+    fn l1() -> l1_core::Result<Tensor> {
+        Ok(Tensor::new(&[1f32], &Device::Cpu)?.reshape(7)?)
+    }
+    assert_eq!(candle().unwrap_err().to_string(), "weight: lambda = -1 (expected finite and ≥ 0)");
+    assert_eq!(anyhow().unwrap_err().to_string(), "weight: lambda = -1 (expected finite and ≥ 0)");
+    assert!(matches!(l1(), Err(Error::Candle(_))));
+}

@@ -1,0 +1,164 @@
+//! The CPU kernels against the same operations in candle's own tensor operations, which run on every device.
+
+use candle_core::{DType, Device, Tensor, Var};
+use l1_core::{
+    Penalty,
+    kernel::{self, AdamWStep, Norm, SgdStep, Step, composed, cpu},
+};
+use proptest::prelude::*;
+
+use crate::models::flat;
+
+const DTYPES: [DType; 4] = [DType::F32, DType::F64, DType::BF16, DType::F16];
+
+/// Two roundings of the dtype: the operations are the same up to the order of additions and divisions.
+fn tolerance(dtype: DType) -> f64 {
+    2.0 * match dtype {
+        DType::F64 => 1e-14,
+        DType::F32 => 1e-6,
+        DType::BF16 => 7.9e-3,
+        _ => 9.8e-4,
+    }
+}
+
+fn close(found: &Tensor, expected: &Tensor, dtype: DType) -> Result<(), TestCaseError> {
+    prop_assert_eq!(found.dtype(), expected.dtype());
+    prop_assert_eq!(found.dims(), expected.dims());
+    for (found, expected) in flat(found).into_iter().zip(flat(expected)) {
+        let difference = (found - expected).abs();
+        prop_assert!(difference <= tolerance(dtype) * expected.abs().max(1.0), "{:?}: {} {}", dtype, found, expected);
+    }
+    Ok(())
+}
+
+fn values(length: usize) -> impl Strategy<Value = Vec<f64>> {
+    prop::collection::vec(prop_oneof![Just(0.0), -3.0..3.0f64], length)
+}
+
+fn cases() -> impl Strategy<Value = ([Vec<f64>; 4], Penalty)> {
+    let penalty = (0.0..2.0f64, 0.0..2.0f64, any::<bool>())
+        .prop_map(|(lambda, l2, positive)| Penalty::l1(lambda).with_l2(l2).with_positive(positive));
+    // Lengths of 0, 1, odd ones, and some that are split over threads.
+    let length = prop_oneof![0..40usize, Just(16 * 1024), Just(40_001)];
+    (length.prop_flat_map(|n| [values(n), values(n), values(n), values(n)]), penalty)
+}
+
+fn tensor(values: &[f64], dtype: DType) -> Tensor {
+    Tensor::new(values, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+}
+
+fn var(values: &[f64], dtype: DType) -> Var {
+    Var::from_tensor(&tensor(values, dtype)).unwrap()
+}
+
+fn moments(dtype: DType) -> DType {
+    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_kernel_agrees_with_candles_operations(([w, g, a, b], penalty) in cases(), step in 0.0..2.0f64) {
+        for dtype in DTYPES {
+            let (w, g) = (tensor(&w, dtype), tensor(&g, dtype));
+            let steps = tensor(&b.iter().map(|b| b.abs()).collect::<Vec<_>>(), dtype);
+
+            let (found, expected) = (cpu::value(&w, &penalty).unwrap(), composed::value(&w, &penalty).unwrap());
+            // candle adds up to 40 000 f32 terms in f32.
+            let slack = if dtype == DType::F64 { 1e-12 } else { 1e-4 };
+            prop_assert!(found == expected || (found - expected).abs() <= slack * expected.abs(), "{} {}", found, expected);
+
+            close(&kernel::subgradient(&w, &penalty).unwrap(), &composed::subgradient(&w, &penalty).unwrap(), dtype)?;
+            for step in [Step::Scalar(step), Step::Diagonal(&steps)] {
+                let expected = composed::prox(&w, &penalty, step).unwrap();
+                close(&kernel::prox(&w, &penalty, step).unwrap(), &expected, dtype)?;
+            }
+
+            let expected = composed::plus_subgradient(&g, &w, &penalty).unwrap();
+            let sum = g.force_contiguous().unwrap();
+            cpu::add_subgradient(&sum, &w, &penalty).unwrap();
+            close(&sum, &expected, dtype)?;
+
+            prop_assert_eq!(cpu::counts(&w).unwrap().zeros, composed::counts(&w).unwrap().zeros);
+            prop_assert_eq!(cpu::first_non_finite(&w).unwrap(), None);
+            prop_assert_eq!(composed::first_non_finite(&w).unwrap(), None);
+            for norm in [Norm::L1, Norm::L2, Norm::Inf, Norm::P(3.0)] {
+                let (found, expected) = (cpu::norm(&w, norm).unwrap(), flat(&composed::norm(&w, norm).unwrap())[0]);
+                prop_assert!((found - expected).abs() <= slack * expected.max(1.0), "{:?}: {} {}", norm, found, expected);
+            }
+
+            let sgd = SgdStep {
+                momentum: 0.9, gradient_weight: 0.5, lookahead: None, lr: 0.1, keep: 0.99, prox_step: step, penalty,
+            };
+            for lookahead in [None, Some(0.9)] {
+                let sgd = SgdStep { lookahead, ..sgd };
+                let (w1, w2) = (Var::from_tensor(&w).unwrap(), Var::from_tensor(&w).unwrap());
+                let (b1, b2) = (var(&a, moments(dtype)), var(&a, moments(dtype)));
+                cpu::sgd_step(&w1, &g, Some(&b1), &sgd).unwrap();
+                composed::sgd_step(&w2, &g, Some(&b2), &sgd).unwrap();
+                close(&w1, &w2, dtype)?;
+                close(&b1, &b2, moments(dtype))?;
+            }
+            let (w1, w2) = (Var::from_tensor(&w).unwrap(), Var::from_tensor(&w).unwrap());
+            cpu::sgd_step(&w1, &g, None, &sgd).unwrap();
+            composed::sgd_step(&w2, &g, None, &sgd).unwrap();
+            close(&w1, &w2, dtype)?;
+
+            let adamw = AdamWStep {
+                beta1: 0.9, beta2: 0.99, m_correction: 1.5, v_correction: 3.0, lr: 0.05, eps: 1e-3, keep: 0.99, penalty,
+            };
+            let (w1, w2) = (Var::from_tensor(&w).unwrap(), Var::from_tensor(&w).unwrap());
+            let (m1, m2) = (var(&a, moments(dtype)), var(&a, moments(dtype)));
+            let squares: Vec<_> = b.iter().map(|b| b * b).collect();
+            let (v1, v2) = (var(&squares, moments(dtype)), var(&squares, moments(dtype)));
+            cpu::adamw_step(&w1, &g, &m1, &v1, &adamw).unwrap();
+            composed::adamw_step(&w2, &g, &m2, &v2, &adamw).unwrap();
+            // Where a gradient is 0, p = lr/ε magnifies the roundings of m̂.
+            close(&w1, &w2, if dtype == DType::F32 { DType::F16 } else { dtype })?;
+            close(&m1, &m2, moments(dtype))?;
+            close(&v1, &v2, moments(dtype))?;
+        }
+    }
+}
+
+#[test]
+fn the_first_value_that_is_not_finite_is_found_anywhere() {
+    for (length, at) in [(5, 0), (5, 4), (100_000, 77_777)] {
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            for dtype in DTYPES {
+                let mut values = vec![1.0; length];
+                values[at] = value;
+                let bad = tensor(&values, dtype);
+                for found in [cpu::first_non_finite(&bad).unwrap(), composed::first_non_finite(&bad).unwrap()] {
+                    let (index, found) = found.unwrap();
+                    assert_eq!((index, found.to_string()), (at, value.to_string()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn both_take_nan_and_infinities_alike() {
+    let w = tensor(&[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 1.0], DType::F64);
+    let penalty = Penalty::l1(0.5);
+    let text = |tensor: Tensor| format!("{:?}", flat(&tensor)).replace("-0.0", "0.0");
+    let subgradient = text(kernel::subgradient(&w, &penalty).unwrap());
+    assert_eq!(subgradient, text(composed::subgradient(&w, &penalty).unwrap()));
+    assert_eq!(subgradient, "[NaN, 0.5, -0.5, 0.0, 0.5]");
+    assert_eq!(text(kernel::prox(&w, &penalty, 1.0).unwrap()), "[NaN, inf, -inf, 0.0, 0.5]");
+    assert!(composed::value(&w, &penalty).unwrap().is_nan());
+}
+
+#[test]
+fn the_composed_penalty_is_differentiable_with_gradient_0_at_0() {
+    for dtype in DTYPES {
+        let w = var(&[1.5, 0.0, -2.0], dtype);
+        let penalty = Penalty::l1(0.5).with_l2(0.25);
+        let value = composed::penalty(&w, &penalty, moments(dtype)).unwrap();
+        assert_eq!(flat(&value), [0.5 * 3.5 + 0.125 * 6.25]);
+        let grads = value.backward().unwrap();
+        assert_eq!(flat(grads.get(&w).unwrap()), [0.875, 0.0, -1.0]);
+    }
+}

@@ -1,0 +1,133 @@
+//! Models and data that several tests use.
+
+use std::{collections::HashMap, path::Path};
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_nn::{Linear, Module};
+use l1_core::Regularized;
+
+/// A file of `tests/fixtures`.
+pub struct Fixture(HashMap<String, Tensor>);
+
+impl Fixture {
+    pub fn load(file: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(file);
+        Self(candle_core::safetensors::load(path, &Device::Cpu).unwrap())
+    }
+
+    pub fn tensor(&self, name: &str) -> &Tensor {
+        self.0.get(name).unwrap_or_else(|| panic!("{name} is not in the fixture"))
+    }
+
+    pub fn number(&self, name: &str) -> f64 {
+        self.tensor(name).to_scalar().unwrap()
+    }
+
+    pub fn numbers(&self, name: &str) -> Vec<f64> {
+        flat(self.tensor(name))
+    }
+
+    pub fn var(&self, name: &str) -> Var {
+        Var::from_tensor(self.tensor(name)).unwrap()
+    }
+}
+
+/// One linear layer under an elastic net; the bias is left alone by its role.
+#[derive(Regularized)]
+pub struct LinearModel {
+    #[l1(lambda = self.lambda, l2 = self.l2)]
+    pub fc: Linear,
+    pub lambda: f64,
+    pub l2: f64,
+}
+
+impl LinearModel {
+    pub fn new(weight: &Var, bias: &Var, lambda: f64, l2: f64) -> Self {
+        Self { fc: linear(weight, bias), lambda, l2 }
+    }
+}
+
+impl Module for LinearModel {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.fc.forward(x)
+    }
+}
+
+/// Two layers with ReLU between, each with its own strengths.
+#[derive(Regularized)]
+pub struct Mlp {
+    #[l1(lambda = self.lambda.0)]
+    pub fc1: Linear,
+    #[l1(lambda = self.lambda.1, l2 = self.l2)]
+    pub fc2: Linear,
+    pub lambda: (f64, f64),
+    pub l2: f64,
+}
+
+impl Mlp {
+    /// From the start in the fixture, with its four variables in the fixture's order.
+    pub fn start(fixture: &Fixture, lambda: (f64, f64), l2: f64) -> (Self, Vec<Var>) {
+        let vars: Vec<_> = MLP_PARAMETERS.map(|name| fixture.var(&format!("mlp.start.{name}"))).into();
+        let model = Self { fc1: linear(&vars[0], &vars[1]), fc2: linear(&vars[2], &vars[3]), lambda, l2 };
+        (model, vars)
+    }
+}
+
+pub const MLP_PARAMETERS: [&str; 4] = ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"];
+
+impl Module for Mlp {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.fc2.forward(&self.fc1.forward(x)?.relu()?)
+    }
+}
+
+pub fn linear(weight: &Var, bias: &Var) -> Linear {
+    Linear::new(weight.as_tensor().clone(), Some(bias.as_tensor().clone()))
+}
+
+/// One bare variable under any rule.
+pub struct Single {
+    pub weight: Var,
+    pub rule: l1_core::Rule,
+}
+
+impl Single {
+    pub fn new(values: &[f64], dtype: DType, rule: l1_core::Rule) -> Self {
+        let values = Tensor::new(values, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+        Self { weight: Var::from_tensor(&values).unwrap(), rule }
+    }
+
+    pub fn values(&self) -> Vec<f64> {
+        flat(&self.weight)
+    }
+}
+
+impl Regularized for Single {
+    fn visit(&self, visitor: &mut l1_core::Visitor<'_>) -> l1_core::Result<()> {
+        visitor.field("weight", self.rule, &self.weight)
+    }
+}
+
+pub fn flat(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+pub fn zeros(values: &[f64]) -> Vec<bool> {
+    values.iter().map(|value| *value == 0.0).collect()
+}
+
+/// The largest difference, relative to the larger of 1 and the reference.
+pub fn worst(found: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let pairs = found.iter().zip(expected);
+    pairs.map(|(found, expected)| (found - expected).abs() / expected.abs().max(1.0)).fold(0.0, |worst, difference| {
+        assert!(!difference.is_nan());
+        f64::max(worst, difference)
+    })
+}
+
+#[track_caller]
+pub fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
+    let worst = worst(found, expected);
+    assert!(worst <= tolerance, "{what}: differs by {worst:e}, more than {tolerance:e}");
+}

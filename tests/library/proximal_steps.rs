@@ -1,0 +1,273 @@
+//! What the proximal optimizers promise: exact zeros, stationary fixed points, changes at any step.
+
+use candle_core::{DType, Tensor, Var};
+use candle_nn::{AdamW, Module, Optimizer, ParamsAdamW, SGD, loss};
+use l1_core::{
+    ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd, Proximal, Regularized, Regularizer, Rule,
+};
+
+use crate::models::{Fixture, LinearModel, Single, flat};
+
+/// ½‖w − target‖² in f32, and in the variable's dtype otherwise.
+fn distance(w: &Var, target: &[f64]) -> Tensor {
+    let target = Tensor::new(target, w.device()).unwrap().to_dtype(w.dtype()).unwrap();
+    ((w.as_tensor() - target).unwrap().sqr().unwrap().sum_all().unwrap() * 0.5).unwrap()
+}
+
+fn sgd(model: &Single, lr: f64) -> ProxSgd {
+    let params = ParamsProxSgd { lr, ..ParamsProxSgd::new(model.regularizer().unwrap()) };
+    ProxSgd::new(vec![model.weight.clone()], params).unwrap()
+}
+
+fn adamw(model: &Single, lr: f64) -> ProxAdamW {
+    let params = ParamsProxAdamW { lr, ..ParamsProxAdamW::new(model.regularizer().unwrap()) };
+    ProxAdamW::new(vec![model.weight.clone()], params).unwrap()
+}
+
+const TARGET: [f64; 4] = [3.0, 0.5, -2.0, -0.25];
+const LASSO: [f64; 4] = [2.0, 0.0, -1.0, 0.0];
+
+#[test]
+fn weights_end_at_exact_zeros_in_every_dtype() {
+    fn train(mut opt: impl Optimizer, model: &Single, lr: f64) {
+        for step in 0..400 {
+            opt.set_learning_rate(lr * (1.0 - f64::from(step) / 400.0));
+            opt.backward_step(&distance(&model.weight, &TARGET)).unwrap();
+        }
+    }
+    for (dtype, tolerance) in [(DType::F64, 1e-3), (DType::F32, 1e-3), (DType::BF16, 4e-2), (DType::F16, 4e-2)] {
+        let model = || Single::new(&[0.7, 0.7, 0.7, 0.7], dtype, Rule::l1(1.0));
+        let check = |name: &str, model: Single| {
+            for (found, expected) in model.values().into_iter().zip(LASSO) {
+                let close = if expected == 0.0 { found == 0.0 } else { (found - expected).abs() <= tolerance };
+                assert!(close, "{name}, {dtype:?}: {found} {expected}");
+            }
+        };
+        let m = model();
+        train(sgd(&m, 0.2), &m, 0.2);
+        check("ProxSgd", m);
+        let m = model();
+        train(adamw(&m, 0.2), &m, 0.2);
+        check("ProxAdamW", m);
+        let m = model();
+        let params = ParamsProximal::new(0.2, m.regularizer().unwrap());
+        train(Proximal::<SGD>::new(vec![m.weight.clone()], params).unwrap(), &m, 0.2);
+        check("Proximal<SGD>", m);
+    }
+}
+
+/// Largest violation of 0 ∈ ∇f + ∂Ω(w), relative to λ.
+fn violation(gradient: &[f64], w: &[f64], lambda: f64) -> f64 {
+    let distance = |(g, w): (&f64, &f64)| {
+        let distance = if *w == 0.0 { (g.abs() - lambda).max(0.0) } else { (g + lambda * w.signum()).abs() };
+        distance / lambda
+    };
+    gradient.iter().zip(w).map(distance).fold(0.0, f64::max)
+}
+
+struct Logistic {
+    x: Tensor,
+    labels: Tensor,
+    model: LinearModel,
+    vars: Vec<Var>,
+}
+
+const LOGISTIC_LAMBDA: f64 = 0.0875;
+
+impl Logistic {
+    /// Breast cancer with a free intercept.
+    fn new() -> Self {
+        let f = Fixture::load("sklearn.safetensors");
+        let x = f.tensor("logistic.x").clone();
+        let labels = f.tensor("logistic.labels").to_dtype(DType::F64).unwrap().unsqueeze(1).unwrap();
+        let vars: Vec<_> = [vec![1, 30], vec![1]].map(|shape| Var::zeros(shape, DType::F64, x.device()).unwrap()).into();
+        let model = LinearModel::new(&vars[0], &vars[1], LOGISTIC_LAMBDA, 0.0);
+        Self { x, labels, model, vars }
+    }
+
+    fn loss(&self) -> Tensor {
+        loss::binary_cross_entropy_with_logit(&self.model.forward(&self.x).unwrap(), &self.labels).unwrap()
+    }
+
+    /// Trains with a learning rate that falls to 0 and returns the violation and the intercept's gradient.
+    fn train(&self, mut opt: impl Optimizer, lr: f64, steps: u32) -> (f64, f64) {
+        for step in 0..steps {
+            opt.set_learning_rate(lr * (1.0 - f64::from(step) / f64::from(steps)).powi(2));
+            opt.backward_step(&self.loss()).unwrap();
+        }
+        let grads = self.loss().backward().unwrap();
+        let [weight, bias] = [0, 1].map(|index| flat(grads.get(&self.vars[index]).unwrap()));
+        (violation(&weight, &flat(&self.vars[0]), LOGISTIC_LAMBDA), bias[0].abs())
+    }
+}
+
+#[test]
+fn momentum_keeps_the_strength_of_the_penalty() {
+    for (momentum, dampening, nesterov) in [(0.0, 0.0, false), (0.9, 0.0, false), (0.9, 0.5, false), (0.9, 0.0, true)] {
+        let problem = Logistic::new();
+        let lr = if momentum == 0.0 { 0.25 } else { 0.025 };
+        let regularizer = problem.model.regularizer().unwrap();
+        let params = ParamsProxSgd { lr, momentum, dampening, nesterov, ..ParamsProxSgd::new(regularizer) };
+        let opt = ProxSgd::new(problem.vars.clone(), params).unwrap();
+        // With step lr in the prox momentum 0.9 would end at a violation of 0.9.
+        let (violation, intercept) = problem.train(opt, lr, 6000);
+        assert!(violation < 1e-3 && intercept < 1e-5, "momentum {momentum}, {nesterov}: {violation:e} {intercept:e}");
+    }
+}
+
+#[test]
+fn prox_adamw_without_decay_ends_at_a_stationary_point() {
+    let problem = Logistic::new();
+    let params = ParamsProxAdamW { lr: 0.05, ..ParamsProxAdamW::new(problem.model.regularizer().unwrap()) };
+    let opt = ProxAdamW::new(problem.vars.clone(), params).unwrap();
+    let (violation, intercept) = problem.train(opt, 0.05, 4000);
+    assert!(violation < 1e-6 && intercept < 1e-8, "{violation:e} {intercept:e}");
+}
+
+#[test]
+fn a_euclidean_prox_behind_adam_leaves_the_support_all_but_unpenalized() {
+    // As the docs of `Proximal` say: |∇f| = ελ/(1 − λ) on the support instead of λ.
+    let model = Single::new(&[0.0; 4], DType::F64, Rule::l1(0.5));
+    let adam = ParamsAdamW { lr: 0.05, weight_decay: 0.0, eps: 1e-3, beta2: 0.99, ..Default::default() };
+    let params = ParamsProximal::new(adam, model.regularizer().unwrap());
+    let mut opt = Proximal::<AdamW>::new(vec![model.weight.clone()], params).unwrap();
+    for step in 0..20_000 {
+        opt.set_learning_rate(0.05 * (1.0 - f64::from(step) / 20_000.0).powi(2));
+        opt.backward_step(&distance(&model.weight, &TARGET)).unwrap();
+    }
+    let expected = 1e-3 * 0.5 / (1.0 - 0.5);
+    for (w, target) in model.values().into_iter().zip(TARGET).filter(|(w, _)| *w != 0.0) {
+        assert!(((w - target).abs() - expected).abs() < 1e-5, "{} {expected}", (w - target).abs());
+    }
+}
+
+#[test]
+fn the_scale_of_lambda_can_change_at_any_step() {
+    let model = Single::new(&[0.0; 4], DType::F64, Rule::l1(1.0));
+    let mut opt = sgd(&model, 0.5);
+    for (scale, expected) in [(1.0, LASSO), (0.25, [2.75, 0.25, -1.75, 0.0]), (0.0, TARGET), (4.0, [0.0; 4])] {
+        opt.regularizer_mut().set_scale(scale).unwrap();
+        for _ in 0..100 {
+            opt.backward_step(&distance(&model.weight, &TARGET)).unwrap();
+        }
+        for (found, expected) in model.values().into_iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-12 && (found == 0.0) == (expected == 0.0), "{scale}: {found} {expected}");
+        }
+    }
+}
+
+#[test]
+fn the_regularizer_can_be_replaced_as_a_whole() {
+    let model = Single::new(&[0.0; 4], DType::F64, Rule::l1(1.0));
+    let mut opt = sgd(&model, 0.5);
+    let stronger = Single { weight: model.weight.clone(), rule: Rule::l1(10.0) };
+    *opt.regularizer_mut() = stronger.regularizer().unwrap();
+    opt.backward_step(&distance(&model.weight, &TARGET)).unwrap();
+    assert_eq!(model.values(), [0.0; 4]);
+}
+
+#[test]
+fn a_learning_rate_of_0_changes_nothing() {
+    let model = Single::new(&[1.0, 1e-9], DType::F64, Rule::l1(1.0));
+    for opt in [sgd(&model, 0.0)].iter_mut() {
+        opt.backward_step(&distance(&model.weight, &[5.0, 5.0])).unwrap();
+    }
+    adamw(&model, 0.0).backward_step(&distance(&model.weight, &[5.0, 5.0])).unwrap();
+    assert_eq!(model.values(), [1.0, 1e-9]);
+}
+
+#[test]
+fn a_variable_that_is_listed_twice_is_stepped_once() {
+    let model = Single::new(&[1.0], DType::F64, Rule::l1(0.0));
+    let params = ParamsProxSgd { lr: 0.5, ..ParamsProxSgd::new(model.regularizer().unwrap()) };
+    let mut opt = ProxSgd::new(vec![model.weight.clone(), model.weight.clone()], params).unwrap();
+    opt.backward_step(&distance(&model.weight, &[0.0])).unwrap();
+    assert_eq!(model.values(), [0.5]);
+}
+
+fn with_bias(f: impl Fn(Regularizer, Vec<Var>) -> Box<dyn FnOnce(&Tensor)>) -> (Vec<f64>, Vec<f64>) {
+    let device = candle_core::Device::Cpu;
+    let (w, b) = (Var::new(&[[1f64, -1.0]], &device).unwrap(), Var::new(&[1f64], &device).unwrap());
+    let model = LinearModel::new(&w, &b, 1e-12, 0.0);
+    let step = f(model.regularizer().unwrap(), vec![w.clone(), b.clone()]);
+    // A loss whose gradient is 0: only decay moves anything.
+    let loss = ((w.sum_all().unwrap() + b.sum_all().unwrap()).unwrap() * 1e-300).unwrap();
+    step(&loss);
+    (flat(&w), flat(&b))
+}
+
+#[test]
+fn weight_decay_never_touches_a_bias() {
+    let (w, b) = with_bias(|regularizer, vars| {
+        let params = ParamsProxSgd { lr: 0.1, weight_decay: 0.5, ..ParamsProxSgd::new(regularizer) };
+        let mut opt = ProxSgd::new(vars, params).unwrap();
+        Box::new(move |loss| opt.backward_step(loss).unwrap())
+    });
+    assert!((w[0] - 0.95).abs() < 1e-11 && (w[1] + 0.95).abs() < 1e-11 && b == [1.0]);
+    let (w, b) = with_bias(|regularizer, vars| {
+        let params = ParamsProxAdamW { lr: 0.1, weight_decay: 0.5, eps: 1.0, ..ParamsProxAdamW::new(regularizer) };
+        let mut opt = ProxAdamW::new(vars, params).unwrap();
+        Box::new(move |loss| opt.backward_step(loss).unwrap())
+    });
+    assert!((w[0] - 0.95).abs() < 1e-11 && (w[1] + 0.95).abs() < 1e-11 && b == [1.0]);
+}
+
+#[test]
+fn weight_decay_is_off_unless_asked_for() {
+    let model = Single::new(&[1.0], DType::F64, Rule::l1(0.0));
+    let regularizer = model.regularizer().unwrap();
+    assert_eq!(ParamsProxSgd::new(regularizer.clone()).weight_decay, 0.0);
+    assert_eq!(ParamsProxAdamW::new(regularizer).weight_decay, 0.0);
+}
+
+#[test]
+fn an_unpenalized_variable_without_a_gradient_is_left_alone_and_counts_its_own_steps() {
+    let device = candle_core::Device::Cpu;
+    let model = Single::new(&[1.0], DType::F64, Rule::l1(0.0));
+    let late = Var::new(&[1f64], &device).unwrap();
+    let params = ParamsProxAdamW { lr: 0.1, ..ParamsProxAdamW::new(model.regularizer().unwrap()) };
+    let mut opt = ProxAdamW::new(vec![model.weight.clone(), late.clone()], params).unwrap();
+    for _ in 0..5 {
+        opt.backward_step(&distance(&model.weight, &[0.0])).unwrap();
+    }
+    assert_eq!(flat(&late), [1.0]);
+    opt.backward_step(&(distance(&model.weight, &[0.0]) + late.sum_all().unwrap()).unwrap()).unwrap();
+    // The first Adam step moves by lr whatever the gradient.
+    assert!((flat(&late)[0] - 0.9).abs() < 1e-8);
+}
+
+#[test]
+fn integer_variables_are_passed_over_as_candles_optimizers_do() {
+    let model = Single::new(&[1.0], DType::F64, Rule::l1(0.5));
+    let counter = Var::new(&[7u32], &candle_core::Device::Cpu).unwrap();
+    let params = ParamsProxSgd::new(model.regularizer().unwrap());
+    let mut opt = ProxSgd::new(vec![counter.clone(), model.weight.clone()], params).unwrap();
+    opt.backward_step(&distance(&model.weight, &[0.0])).unwrap();
+    assert_eq!(counter.to_vec1::<u32>().unwrap(), [7]);
+}
+
+#[test]
+fn a_gradient_that_is_the_variable_itself_is_no_deadlock() {
+    let model = Single::new(&[1.0, -1.0], DType::F64, Rule::l1(0.5));
+    let mut grads = model.weight.sum_all().unwrap().backward().unwrap();
+    grads.insert(&model.weight, model.weight.as_tensor().clone());
+    sgd(&model, 0.5).step(&grads).unwrap();
+    assert_eq!(model.values(), [0.25, -0.25]);
+}
+
+#[test]
+fn a_strided_gradient_is_taken_in_its_own_order() {
+    let device = candle_core::Device::Cpu;
+    struct Matrix(Var);
+    impl Regularized for Matrix {
+        fn visit(&self, visitor: &mut l1_core::Visitor<'_>) -> l1_core::Result<()> {
+            visitor.field("weight", Rule::l1(0.0), &self.0)
+        }
+    }
+    let model = Matrix(Var::zeros((2, 2), DType::F64, &device).unwrap());
+    let mut grads = model.0.sum_all().unwrap().backward().unwrap();
+    grads.insert(&model.0, Tensor::new(&[[1f64, 2.0], [3.0, 4.0]], &device).unwrap().t().unwrap());
+    let params = ParamsProxSgd { lr: 1.0, ..ParamsProxSgd::new(model.regularizer().unwrap()) };
+    ProxSgd::new(vec![model.0.clone()], params).unwrap().step(&grads).unwrap();
+    assert_eq!(flat(&model.0), [-1.0, -3.0, -2.0, -4.0]);
+}

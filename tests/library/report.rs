@@ -1,0 +1,95 @@
+//! The report, as a person and as a program read it.
+
+use candle_core::{DType, Device};
+use candle_nn::{LSTM, LayerNorm, Linear, VarBuilder, VarMap, layer_norm, linear};
+use l1_core::Regularized;
+
+#[derive(Regularized)]
+#[l1(lambda = 0.1)]
+struct Model {
+    fc1: Linear,
+    #[l1(l2 = 0.25, positive)]
+    fc2: Linear,
+    norm: LayerNorm,
+    tied: Linear,
+    #[l1(skip = "pretrained")]
+    head: Linear,
+    #[l1(opaque)]
+    #[allow(dead_code)]
+    lstm: LSTM,
+}
+
+fn model() -> Model {
+    let varmap = VarMap::new();
+    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+    let fc1 = linear(3, 3, vb.pp("fc1")).unwrap();
+    let tied = Linear::new(fc1.weight().clone(), None);
+    let model = Model {
+        fc1,
+        fc2: linear(3, 2, vb.pp("fc2")).unwrap(),
+        norm: layer_norm(2, 1e-5, vb.pp("norm")).unwrap(),
+        tied,
+        head: linear(2, 1, vb.pp("head")).unwrap(),
+        lstm: candle_nn::lstm(1, 1, Default::default(), vb.pp("lstm")).unwrap(),
+    };
+    let data = varmap.data().lock().unwrap();
+    for (name, var) in data.iter() {
+        let count = var.elem_count();
+        // fc1.weight gets zeros at every third place.
+        let values: Vec<f32> = (0..count).map(|i| if name == "fc1.weight" && i % 3 == 0 { 0.0 } else { 0.5 }).collect();
+        var.set(&candle_core::Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap()).unwrap();
+    }
+    drop(data);
+    model
+}
+
+#[test]
+fn every_parameter_has_its_row_with_the_decision_and_its_reason() {
+    let mut regularizer = model().regularizer().unwrap();
+    regularizer.set_scale(3.0).unwrap();
+    let table = regularizer.report().unwrap().to_string();
+    for line in [
+        "fc1.weight = tied.weight 3×3 weight penalized 0.3 3 33.3 % 3.0000",
+        "fc1.bias 3 bias – bias 0 0.0 % 1.5000",
+        "fc2.weight 2×3 weight penalized, l2 = 0.75, ≥ 0 0.3 0 0.0 % 3.0000",
+        "norm.weight 2 norm – norm 0 0.0 % 1.0000",
+        "head.weight 1×2 weight – skipped: pretrained 0 0.0 % 1.0000",
+        "lstm – opaque: not looked into",
+        "15 of 27 entries penalized, 3 of them exactly zero (20.0 %); penalty 2.362500; scale 3",
+    ] {
+        let squeezed = |text: &str| text.split([' ', '│', '┆']).filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join(" ");
+        assert!(table.lines().any(|found| squeezed(found) == line), "{line}\nis not in\n{table}");
+    }
+}
+
+#[test]
+fn through_serde_it_is_json() {
+    let report = model().regularizer().unwrap().report().unwrap();
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(
+        json["parameters"][0],
+        serde_json::json!({
+            "path": "fc1.weight",
+            "aliases": ["tied.weight"],
+            "shape": [3, 3],
+            "dtype": "f32",
+            "role": {"weight": {"output": 0, "input": 1}},
+            "decision": {"penalized": {"lambda": 0.1, "l2": 0.0, "positive": false}},
+            "entries": 9,
+            "zeros": 3,
+            "share_of_zeros": 1.0 / 3.0,
+            "l1_norm": 3.0,
+        })
+    );
+    assert_eq!(json["parameters"][1]["decision"], serde_json::json!({"unpenalized": "bias"}));
+    assert_eq!(json["unvisited"], serde_json::json!([{"path": "lstm", "reason": "opaque: not looked into"}]));
+    assert_eq!(json["totals"]["penalized_zeros"], 3);
+    assert_eq!(json["scale"], 1.0);
+}
+
+#[test]
+fn a_row_is_found_by_its_path() {
+    let report = model().regularizer().unwrap().report().unwrap();
+    assert_eq!(report.row("fc2.weight").unwrap().entries, 6);
+    assert!(report.row("fc3.weight").is_none());
+}
