@@ -57,7 +57,8 @@ fn every_parameter_has_its_row_with_the_decision_and_its_reason() {
         "lstm – opaque: not looked into",
         "15 of 27 entries penalized, 3 of them exactly zero (20.0 %); penalty 2.362500; scale 3",
     ] {
-        let squeezed = |text: &str| text.split([' ', '│', '┆']).filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join(" ");
+        let squeezed =
+            |text: &str| text.split([' ', '│', '┆']).filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join(" ");
         assert!(table.lines().any(|found| squeezed(found) == line), "{line}\nis not in\n{table}");
     }
 }

@@ -6,7 +6,7 @@ use candle_core::{Tensor, Var};
 use candle_nn::{Module, Optimizer, loss};
 use l1_core::{ParamsProxAdamW, ParamsProxSgd, ProxAdamW, ProxSgd, Regularized};
 
-use crate::models::{Fixture, LinearModel, Single, assert_close, flat, zeros};
+use crate::models::{Fixture, LinearModel, Single, assert_close, flat, worst, zeros};
 
 struct Problem {
     x: Tensor,
@@ -60,8 +60,7 @@ fn prox_sgd_finds_scikit_learns_solution_at_every_momentum() {
         // The mse's gradient has Lipschitz constant 8.05 on these data.
         for (momentum, nesterov, lr) in [(0.0, false, 0.2), (0.9, false, 0.02), (0.9, true, 0.02)] {
             let (model, vars) = problem.model();
-            let params =
-                ParamsProxSgd { lr, momentum, nesterov, ..ParamsProxSgd::new(model.regularizer().unwrap()) };
+            let params = ParamsProxSgd { lr, momentum, nesterov, ..ParamsProxSgd::new(model.regularizer().unwrap()) };
             let mut opt = ProxSgd::new(vars.clone(), params).unwrap();
             let mut before = vec![];
             while before != flat(&vars[0]) {
@@ -83,7 +82,9 @@ fn prox_adamw_finds_scikit_learns_solution_as_its_learning_rate_falls() {
         let mut opt = ProxAdamW::new(vars.clone(), params).unwrap();
         let steps = 6000;
         for step in 0..steps {
-            opt.set_learning_rate(0.01 * 0.5 * (1.0 + (std::f64::consts::PI * f64::from(step) / f64::from(steps)).cos()));
+            opt.set_learning_rate(
+                0.01 * 0.5 * (1.0 + (std::f64::consts::PI * f64::from(step) / f64::from(steps)).cos()),
+            );
             opt.backward_step(&problem.loss(&model)).unwrap();
         }
         problem.assert_solved("ProxAdamW", &vars[0], 1e-5);
@@ -117,13 +118,16 @@ fn logistic_regression_with_a_free_intercept_finds_scikit_learns_solution() {
         let zeros_of = |shape: &[usize]| Var::zeros(shape, candle_core::DType::F64, x.device()).unwrap();
         let vars = vec![zeros_of(&[1, 30]), zeros_of(&[1])];
         let model = LinearModel::new(&vars[0], &vars[1], 1.0 / (n * c), 0.0);
-        let params = ParamsProxAdamW { lr: 0.05, ..ParamsProxAdamW::new(model.regularizer().unwrap()) };
+        // On the support √v̂ comes to λ, so that lr = 2λ moves by 2∇f: near the longest stable step.
+        let params = ParamsProxAdamW { lr: 2.0 / (n * c), ..ParamsProxAdamW::new(model.regularizer().unwrap()) };
         let mut opt = ProxAdamW::new(vars.clone(), params).unwrap();
-        let steps = 6000;
-        for step in 0..steps {
-            opt.set_learning_rate(0.05 * (1.0 - f64::from(step) / f64::from(steps)).powi(2));
-            let logits = model.forward(x).unwrap();
-            opt.backward_step(&loss::binary_cross_entropy_with_logit(&logits, &labels).unwrap()).unwrap();
+        let mut before = vec![1e300; 30];
+        while worst(&flat(&vars[0]), &before) > 1e-8 {
+            before = flat(&vars[0]);
+            for _ in 0..500 {
+                let logits = model.forward(x).unwrap();
+                opt.backward_step(&loss::binary_cross_entropy_with_logit(&logits, &labels).unwrap()).unwrap();
+            }
         }
         let coef = flat(&f.tensor("logistic.coef").get(index).unwrap());
         assert_close("logistic coefficients", &flat(&vars[0]), &coef, 1e-5);

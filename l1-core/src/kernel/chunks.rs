@@ -33,11 +33,11 @@ pub(super) fn find_first<T: Sync>(values: &[T], test: impl Fn(&T) -> bool + Sync
 
 /// Calls `update(w, x)` on every pair of corresponding elements.
 pub(super) fn zip2<W: Send, X: Sync>(w: &mut [W], x: &[X], update: impl Fn(&mut W, &X) + Sync) {
-    let chunk = |(w, x): (&mut [W], &[X])| w.iter_mut().zip(x).for_each(|(w, x)| update(w, x));
+    let chunk = |w: &mut [W], x: &[X]| w.iter_mut().zip(x).for_each(|(w, x)| update(w, x));
     if w.len() <= CHUNK {
-        return chunk((w, x));
+        return chunk(w, x);
     }
-    w.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(chunk);
+    w.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(w, x)| chunk(w, x));
 }
 
 /// Calls `update(w, x, s)` on every triple of corresponding elements.
@@ -47,13 +47,14 @@ pub(super) fn zip3<W: Send, X: Sync, S: Send>(
     s: &mut [S],
     update: impl Fn(&mut W, &X, &mut S) + Sync,
 ) {
-    let chunk = |((w, x), s): ((&mut [W], &[X]), &mut [S])| {
+    let chunk = |w: &mut [W], x: &[X], s: &mut [S]| {
         w.iter_mut().zip(x).zip(s).for_each(|((w, x), s)| update(w, x, s));
     };
     if w.len() <= CHUNK {
-        return chunk(((w, x), s));
+        return chunk(w, x, s);
     }
-    w.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(s.par_chunks_mut(CHUNK)).for_each(chunk);
+    let chunks = w.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(s.par_chunks_mut(CHUNK));
+    chunks.for_each(|((w, x), s)| chunk(w, x, s));
 }
 
 /// Calls `update(w, x, s, t)` on every quadruple of corresponding elements.
@@ -64,14 +65,15 @@ pub(super) fn zip4<W: Send, X: Sync, S: Send>(
     t: &mut [S],
     update: impl Fn(&mut W, &X, &mut S, &mut S) + Sync,
 ) {
-    let chunk = |(((w, x), s), t): (((&mut [W], &[X]), &mut [S]), &mut [S])| {
+    let chunk = |w: &mut [W], x: &[X], s: &mut [S], t: &mut [S]| {
         w.iter_mut().zip(x).zip(s).zip(t).for_each(|(((w, x), s), t)| update(w, x, s, t));
     };
     if w.len() <= CHUNK {
-        return chunk((((w, x), s), t));
+        return chunk(w, x, s, t);
     }
     let chunks = w.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
-    chunks.zip(s.par_chunks_mut(CHUNK)).zip(t.par_chunks_mut(CHUNK)).for_each(chunk);
+    let chunks = chunks.zip(s.par_chunks_mut(CHUNK)).zip(t.par_chunks_mut(CHUNK));
+    chunks.for_each(|(((w, x), s), t)| chunk(w, x, s, t));
 }
 
 /// Calls `update` on every element.

@@ -142,8 +142,8 @@ pub fn first_non_finite(tensor: &Tensor) -> Result<Option<(usize, f64)>> {
     if tensor.elem_count() == 0 {
         return Ok(None);
     }
-    // x − x is 0 for finite numbers only: one number comes back from the device, the tensor only in case of need.
-    if number(&(tensor - tensor)?.sum_all()?)? == 0.0 {
+    // 0·x is 0 for finite numbers only: one number comes back from the device, the tensor only in case of need.
+    if number(&(wide(tensor)? * 0.0)?.sum_all()?)? == 0.0 {
         return Ok(None);
     }
     cpu::first_non_finite(&tensor.to_device(&candle_core::Device::Cpu)?.contiguous()?)
