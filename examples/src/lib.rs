@@ -1,0 +1,6 @@
+//! What the example programs share: their data, their options, seeded initial values, and a few measures.
+
+pub mod data;
+pub mod measure;
+pub mod run;
+pub mod start;
