@@ -89,7 +89,8 @@ fn main() -> Result<()> {
     print!("{}", table(&selected));
 
     let confusion = Confusion::of(&model.genes.forward(&test.x)?, &test.y)?;
-    println!("\nThe held-out patients: what they have (rows), what the model says (columns).\n");
+    println!("\nThe held-out patients: what they have (rows), what the model says (columns).");
+    println!("{}.\n", Khan::TUMOUR_NAMES.join(", "));
     print!("{}", confusion.table(&Khan::TUMOURS));
     println!("\n{}/{} right, from {} of {genes} genes.\n", confusion.right(), confusion.all(), selected.len());
 

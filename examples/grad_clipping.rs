@@ -11,7 +11,7 @@ use examples::{
     run::{self, Options},
     start,
 };
-use l1_core::{Regularized, Report, clip_grad_norm, kernel::Norm};
+use l1_core::{Norm, Regularized, Report, clip_grad_norm};
 use rand::{SeedableRng, rngs::StdRng};
 
 /// Training at a learning rate that is too high, with the L1 norm of the gradients clipped and without
@@ -112,8 +112,7 @@ fn train(args: &Args, digits: &Digits, gradients: Gradients) -> Result<Outcome> 
     let model = Mlp { fc1: linear(pixels, HIDDEN, vb.pp("fc1"))?, fc2: linear(HIDDEN, 10, vb.pp("fc2"))? };
     start::draw(&varmap, args.seed)?;
 
-    // In the order of their names, so that their norms are summed in the same order at each run.
-    let vars: Vec<Var> = start::by_name(&varmap).into_iter().map(|(_, var)| var).collect();
+    let vars = varmap.all_vars();
     let mut opt = SGD::new(vars.clone(), args.lr)?;
     let mut rng = StdRng::seed_from_u64(args.seed);
     let mut batches = Vec::new();
@@ -126,13 +125,13 @@ fn train(args: &Args, digits: &Digits, gradients: Gradients) -> Result<Outcome> 
         let Some(batch) = batches.pop() else { break };
         let loss = model.loss(&batch)?;
         let mut grads = loss.backward()?;
-        let norm = match gradients {
-            Gradients::Clipped => {
-                clip_grad_norm(&mut grads, &vars, args.max_norm, Norm::L1)?.to_scalar::<f32>()?.into()
-            }
-            Gradients::Plain => l1_norm(&grads, &vars)?,
+        let bound = match gradients {
+            Gradients::Clipped => args.max_norm,
+            Gradients::Plain => f64::INFINITY,
         };
-        history.push(Step { loss: loss.to_scalar::<f32>()?.into(), norm, norm_used: l1_norm(&grads, &vars)? });
+        let norm = clip(&mut grads, &vars, bound)?;
+        let norm_used = clip(&mut grads, &vars, f64::INFINITY)?;
+        history.push(Step { loss: loss.to_scalar::<f32>()?.into(), norm, norm_used });
         opt.step(&grads)?;
         bar.inc(1);
     }
@@ -141,12 +140,9 @@ fn train(args: &Args, digits: &Digits, gradients: Gradients) -> Result<Outcome> 
     Ok(Outcome { history, percent, report: model.regularizer()?.report()? })
 }
 
-fn l1_norm(grads: &GradStore, vars: &[Var]) -> Result<f64> {
-    let mut sum = 0.0;
-    for grad in vars.iter().filter_map(|var| grads.get(var)) {
-        sum += f64::from(grad.abs()?.sum_all()?.to_scalar::<f32>()?);
-    }
-    Ok(sum)
+/// Bounds the gradients' L1 norm and returns what it was before; a bound of ∞ only measures.
+fn clip(grads: &mut GradStore, vars: &[Var], max_norm: f64) -> Result<f64> {
+    Ok(clip_grad_norm(grads, vars, max_norm, Norm::L1)?.to_scalar::<f32>()?.into())
 }
 
 fn table(clipped: &[Step], plain: &[Step]) -> String {

@@ -38,6 +38,10 @@ impl Khan {
     /// The kinds of tumours, in the order of their classes.
     pub const TUMOURS: [&'static str; 4] = ["BL", "EWS", "NB", "RMS"];
 
+    /// What the short names stand for.
+    pub const TUMOUR_NAMES: [&'static str; 4] =
+        ["BL: Burkitt lymphoma", "EWS: Ewing's sarcoma", "NB: neuroblastoma", "RMS: rhabdomyosarcoma"];
+
     /// 63 patients to learn from and 20 held out, F64.
     pub fn load() -> Result<Self> {
         let file = Tensors::open("khan.safetensors")?;

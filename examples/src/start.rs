@@ -8,7 +8,7 @@ use candle_nn::VarMap;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 /// The variables in the order of their names; the map itself keeps them in a new order at each run.
-pub fn by_name(varmap: &VarMap) -> Vec<(String, Var)> {
+fn by_name(varmap: &VarMap) -> Vec<(String, Var)> {
     let map = varmap.data().lock().unwrap_or_else(PoisonError::into_inner);
     let mut variables: Vec<_> = map.iter().map(|(name, var)| (name.clone(), var.clone())).collect();
     variables.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));

@@ -143,7 +143,10 @@ pub enum Error {
     },
 
     /// A gradient holds NaN or an infinity. Nothing was written.
-    #[error("{path}: its gradient holds {value} at flat index {index}; nothing was changed")]
+    #[error(
+        "{path}: its gradient holds {value} at flat index {index}; nothing was changed. \
+         Has training diverged? Lower the learning rate, or clip the gradients"
+    )]
     NonFiniteGradient {
         /// The parameter.
         path: ParamPath,

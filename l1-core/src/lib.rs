@@ -75,6 +75,7 @@ mod traced;
 mod visitor;
 
 pub use error::{Error, Result};
+pub use kernel::Norm;
 #[cfg(feature = "derive")]
 pub use l1_derive::Regularized;
 pub use optim::{
@@ -89,3 +90,8 @@ pub use report::{Report, ReportRow, Totals, UnvisitedRow};
 pub use rule::Rule;
 pub use traced::Traced;
 pub use visitor::Visitor;
+
+/// Compiles the README's programs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -191,14 +191,17 @@ impl fmt::Display for Report {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        let totals = &self.totals;
-        let share = percent(share(totals.penalized_zeros, totals.penalized_entries));
         writeln!(f, "{table}")?;
+        let totals = &self.totals;
+        let (entries, zeros) = (grouped(totals.entries), grouped(totals.zeros));
+        if totals.penalized_entries == 0 {
+            return write!(f, "none of {entries} entries penalized; {zeros} of all are exactly zero");
+        }
+        let share = percent(share(totals.penalized_zeros, totals.penalized_entries));
         write!(
             f,
-            "{} of {} entries penalized, {} of them exactly zero ({share}); penalty {:.6}",
+            "{} of {entries} entries penalized, {} of them exactly zero ({share}); penalty {:.6}",
             grouped(totals.penalized_entries),
-            grouped(totals.entries),
             grouped(totals.penalized_zeros),
             totals.penalty
         )?;

@@ -1,7 +1,7 @@
 //! Clipping against `torch.nn.utils`.
 
 use candle_core::{DType, Tensor, Var, backprop::GradStore};
-use l1_core::{Error, NonFinite, clip_grad_norm, clip_grad_norm_with, clip_grad_value, kernel::Norm};
+use l1_core::{Error, NonFinite, Norm, clip_grad_norm, clip_grad_norm_with, clip_grad_value};
 
 use crate::models::{Fixture, assert_close, flat};
 
@@ -106,13 +106,33 @@ fn a_norm_that_is_not_finite_passes_where_the_option_says_so() {
 
 #[test]
 fn a_bound_out_of_its_range_is_refused_with_its_value() {
-    for bound in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+    for bound in [0.0, -1.0, f64::NAN] {
         let (vars, mut grads) = gradients_of(&[3.0, -4.0], DType::F64);
         let error = clip_grad_norm(&mut grads, &vars, bound, Norm::L2).unwrap_err().to_string();
-        assert_eq!(error, format!("max_norm = {bound} (expected finite and > 0)"));
+        assert_eq!(error, format!("max_norm = {bound} (expected > 0; ∞ only measures)"));
         let error = clip_grad_value(&mut grads, &vars, bound).unwrap_err().to_string();
         assert_eq!(error, format!("clip_value = {bound} (expected finite and > 0)"));
         assert_eq!(flat(grads.get(&vars[0]).unwrap()), [3.0, -4.0]);
+    }
+}
+
+#[test]
+fn an_infinite_bound_measures_and_changes_nothing() {
+    let (vars, mut grads) = gradients_of(&[3.0, -4.0], DType::F64);
+    assert_eq!(flat(&clip_grad_norm(&mut grads, &vars, f64::INFINITY, Norm::L2).unwrap()), [5.0]);
+    assert_eq!(flat(grads.get(&vars[0]).unwrap()), [3.0, -4.0]);
+}
+
+#[test]
+fn the_norm_has_the_same_bits_in_any_order_of_the_variables() {
+    let gradients: Vec<_> =
+        (0..40).map(|i| Tensor::new(&[f64::from(i).exp().recip(), 0.1], &candle_core::Device::Cpu).unwrap()).collect();
+    for norm in [Norm::L1, Norm::L2, Norm::P(3.0)] {
+        let (mut vars, mut grads) = with_gradients(&gradients);
+        let mut measure = |vars: &[Var]| flat(&clip_grad_norm(&mut grads, vars, f64::INFINITY, norm).unwrap())[0];
+        let forwards = measure(&vars);
+        vars.reverse();
+        assert_eq!(measure(&vars).to_bits(), forwards.to_bits());
     }
 }
 

@@ -5,7 +5,7 @@
 
 use candle_core::{Tensor, Var};
 use candle_nn::{AdamW, Module, Optimizer, ParamsAdamW, SGD, loss};
-use l1_core::{ParamsProxAdamW, ParamsProxSgd, ProxAdamW, ProxSgd, Regularized, clip_grad_norm, kernel::Norm};
+use l1_core::{Norm, ParamsProxAdamW, ParamsProxSgd, ProxAdamW, ProxSgd, Regularized, clip_grad_norm};
 
 use crate::models::{Fixture, LinearModel, MLP_PARAMETERS, Mlp, assert_close, flat, zeros};
 

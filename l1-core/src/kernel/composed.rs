@@ -3,7 +3,7 @@
 //!
 //! Half types are computed in f32 and rounded once, as in the kernels.
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 use super::{
     number::wide_dtype,
@@ -15,8 +15,10 @@ fn wide(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_dtype(wide_dtype(tensor.dtype()))?)
 }
 
-fn number(scalar: &Tensor) -> Result<f64> {
-    Ok(scalar.to_dtype(DType::F64)?.to_scalar()?)
+/// A scalar tensor's value; waits for its device.
+pub(crate) fn number(scalar: &Tensor) -> Result<f64> {
+    // To the CPU first: Metal has no f64.
+    Ok(scalar.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar()?)
 }
 
 /// sign(w), 0 at 0 and NaN at NaN (candle's own is 0 there).
@@ -146,7 +148,7 @@ pub fn first_non_finite(tensor: &Tensor) -> Result<Option<(usize, f64)>> {
     if number(&(wide(tensor)? * 0.0)?.sum_all()?)? == 0.0 {
         return Ok(None);
     }
-    cpu::first_non_finite(&tensor.to_device(&candle_core::Device::Cpu)?.contiguous()?)
+    cpu::first_non_finite(&tensor.to_device(&Device::Cpu)?.contiguous()?)
 }
 
 /// `(Σ|xᵢ|ᵖ)^(1/p)` as a scalar on the tensor's device, in the dtype of the arithmetic.

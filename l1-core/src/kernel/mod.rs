@@ -21,6 +21,7 @@ mod number;
 mod step;
 
 pub(crate) use access::storage_key;
+pub(crate) use composed::number;
 pub(crate) use number::{is_supported, wide_dtype};
 pub use step::{AdamWStep, Counts, Norm, SgdStep, Step};
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use candle_core::{DType, Tensor, Var, backprop::GradStore};
+use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
 
 use super::vars::check;
 use crate::{
@@ -27,13 +27,14 @@ pub enum NonFinite {
 /// `g ← g·min(1, max_norm/(‖g‖_p + 1e-6))`, where `‖g‖_p` runs over the entries of all gradients together.
 ///
 /// * `vars`: the variables whose gradients count, each once; one without a gradient counts 0.
+/// * `max_norm`: > 0; ∞ measures the norm and leaves the gradients as they are.
 /// * `norm`: any p ≥ 1.
 ///
 /// Returns the norm before clipping as a scalar tensor: F64 if any gradient is, else F32; 0 if there are no gradients.
 ///
 /// ```
 /// use candle_core::{Device, Var};
-/// use l1_core::{clip_grad_norm, kernel::Norm};
+/// use l1_core::{Norm, clip_grad_norm};
 ///
 /// let w = Var::new(&[3f64, -4.0], &Device::Cpu)?;
 /// let mut grads = (w.sqr()?.sum_all()? * 0.5)?.backward()?; // the gradient is w
@@ -45,7 +46,7 @@ pub enum NonFinite {
 /// ```
 ///
 /// # Errors
-/// All before anything is changed: [`Error::InvalidParameter`] unless `max_norm` is finite and > 0 and p ≥ 1;
+/// All before anything is changed: [`Error::InvalidParameter`] unless `max_norm` > 0 and p ≥ 1;
 /// [`Error::NonFiniteNorm`]; [`Error::UnsupportedDType`].
 ///
 /// Pascanu, Mikolov & Bengio 2013; `torch.nn.utils.clip_grad_norm_`.
@@ -64,26 +65,25 @@ pub fn clip_grad_norm_with(
     norm: Norm,
     non_finite: NonFinite,
 ) -> Result<Tensor> {
-    check("max_norm", max_norm, max_norm.is_finite() && max_norm > 0.0, "finite and > 0")?;
+    check("max_norm", max_norm, max_norm > 0.0, "> 0; ∞ only measures")?;
     check("p", norm.p(), norm.p() >= 1.0, "≥ 1, or ∞")?;
     let norm = norm.normalized();
     let found = with_gradients(grads, vars);
     let Some((_, _, first)) = found.first() else {
-        let device = vars.first().map_or(&candle_core::Device::Cpu, |var| var.device());
+        let device = vars.first().map_or(&Device::Cpu, |var| var.device());
         return Ok(Tensor::zeros((), DType::F32, device)?);
     };
     let wide = found.iter().any(|(_, _, grad)| grad.dtype() == DType::F64);
     let dtype = if wide { DType::F64 } else { DType::F32 };
-    let norm_of = |(_, _, grad): &(usize, &Var, Tensor)| -> Result<Tensor> {
-        Ok(kernel::norm(grad, norm)?.to_dtype(dtype)?.to_device(first.device())?)
-    };
-    let norms = found.iter().map(norm_of).collect::<Result<Vec<_>>>()?;
-    let total = kernel::norm(&Tensor::stack(&norms, 0)?, norm)?;
+    let total = total(&found, norm, first.device(), dtype)?;
     if non_finite == NonFinite::Error {
-        let value = total.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let value = kernel::number(&total)?;
         if !value.is_finite() {
             return Err(Error::NonFiniteNorm { norm: value, culprit: culprit(&found)? });
         }
+    }
+    if max_norm == f64::INFINITY {
+        return Ok(total);
     }
     let factor = ((&total + EPS)?.recip()? * max_norm)?.minimum(1.0)?;
     for (_, var, grad) in &found {
@@ -107,6 +107,20 @@ pub fn clip_grad_value(grads: &mut GradStore, vars: &[Var], clip_value: f64) -> 
         grads.insert(var, grad.clamp(-clip_value, clip_value)?);
     }
     Ok(())
+}
+
+/// The norm over all gradients together, from those of each.
+fn total(found: &[(usize, &Var, Tensor)], norm: Norm, device: &Device, dtype: DType) -> Result<Tensor> {
+    let norms = found.iter().map(|(_, _, grad)| kernel::norm(grad, norm)).collect::<Result<Vec<_>>>()?;
+    if !device.is_cpu() {
+        let on_device = norms.iter().map(|norm| norm.to_dtype(dtype)?.to_device(device));
+        let norms = on_device.collect::<candle_core::Result<Vec<_>>>()?;
+        return kernel::norm(&Tensor::stack(&norms, 0)?, norm);
+    }
+    // `VarMap::all_vars` comes in another order on every run; summed in order of size, the bits stay the same.
+    let mut norms = norms.iter().map(kernel::number).collect::<Result<Vec<_>>>()?;
+    norms.sort_unstable_by(f64::total_cmp);
+    Ok(kernel::norm(&Tensor::new(norms, device)?, norm)?.to_dtype(dtype)?)
 }
 
 /// Each variable once, with its place in the list, if it has a gradient.

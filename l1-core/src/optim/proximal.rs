@@ -80,6 +80,7 @@ impl<O: Optimizer> Proximal<O> {
         let plan = vars::plan(self.vars.iter(), grads, &self.regularizer)?;
         self.inner.step(grads)?;
         for (var, planned) in self.vars.iter().zip(plan) {
+            // A prox of nothing would still be a pass over the weights.
             if let Some(planned) = planned.filter(|planned| !planned.penalty.is_none()) {
                 kernel::prox_in_place(var, &planned.penalty, lr)?;
             }

@@ -126,13 +126,9 @@ impl ProxSgd {
 
     fn try_step(&mut self, grads: &GradStore) -> Result<()> {
         self.params.check()?;
-        let plan = vars::plan(self.slots.iter().map(|slot| &slot.var), grads, &self.params.regularizer)?;
-        for (slot, planned) in self.slots.iter_mut().zip(plan) {
-            if let Some(planned) = planned {
-                slot.step(&self.params, &planned)?;
-            }
-        }
-        Ok(())
+        let Self { slots, params } = self;
+        let step = |slot: &mut Slot, planned| slot.step(params, &planned);
+        vars::step_all(slots, |slot| &slot.var, grads, &params.regularizer, step)
     }
 }
 

@@ -67,6 +67,19 @@ pub(super) fn plan<'v>(
     vars.enumerate().map(plan_one).collect()
 }
 
+/// Steps every variable that has a gradient, after all of them have been checked.
+pub(super) fn step_all<S>(
+    slots: &mut [S],
+    var: impl Fn(&S) -> &Var,
+    grads: &GradStore,
+    regularizer: &Regularizer,
+    step: impl Fn(&mut S, Planned) -> Result<()>,
+) -> Result<()> {
+    let plan = plan(slots.iter().map(var), grads, regularizer)?;
+    let mut planned = slots.iter_mut().zip(plan).filter_map(|(slot, planned)| Some((slot, planned?)));
+    planned.try_for_each(|(slot, planned)| step(slot, planned))
+}
+
 /// A moment of a variable, all zeros: in f32 for half types, whose own precision would swallow small changes of it.
 pub(super) fn moment(var: &Var) -> Result<Var> {
     Ok(Var::zeros(var.shape(), wide_dtype(var.dtype()), var.device())?)
