@@ -10,7 +10,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Everything that l1 refuses. Nothing has been changed when one of these is returned.
 ///
 /// It converts from candle's error and into it, so `?` works in functions that return `candle_core::Result`,
-/// `l1_core::Result` or `anyhow::Result`.
+/// `l1_core::Result` or `anyhow::Result`. candle's error keeps the message but not the variant: to match on a step's error, call
+/// `try_step` of the optimizer instead of `Optimizer::step`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -18,7 +19,7 @@ pub enum Error {
     /// NaN or infinite. Cure: correct the expression.
     #[error("{path}: {key} = {value} (expected {expected})")]
     InvalidValue {
-        /// The field that carries the declaration.
+        /// The field that carries the declaration, or the struct if it stands there.
         path: ParamPath,
         /// The key: `lambda`, `l2` or `scale`.
         key: &'static str,
@@ -94,14 +95,21 @@ pub enum Error {
     #[error("the model holds no parameters: no field of it is a tensor, a layer or another model")]
     EmptyModel,
 
-    /// No parameter is penalized, so there is no penalty to compute. Cure: declare a `lambda`, `l2` or `positive`.
-    #[error(
-        "none of the {parameters} parameters is penalized: declare `#[l1(lambda = ..)]` on a field or on the struct"
-    )]
+    /// No parameter is penalized, so there is no penalty to compute. Cause and cure are in `why`.
+    #[error("none of the {parameters} parameters is penalized: {why}")]
     NothingPenalized {
         /// How many parameters were visited.
         parameters: usize,
+        /// What they are instead, and what to do about it.
+        why: String,
     },
+
+    /// Gradients that hold the penalty already were given to a proximal optimizer, which would charge it again.
+    #[error(
+        "these gradients hold the penalty already (`add_subgradient`), and a proximal optimizer would charge it a second time: \
+         give it the gradients of the loss alone"
+    )]
+    ChargedTwice,
 
     /// None of the penalized parameters is among the variables given to the optimizer. Cause: variables of another model or
     /// another `VarMap`.
@@ -131,11 +139,13 @@ pub enum Error {
     },
 
     /// A penalized parameter got no gradient: it would be shrunk by the penalty alone. Cause: it does not reach the loss, or a
-    /// layer between has no backward (candle's `LayerNorm`, `RmsNorm` and `softmax_last_dim` on contiguous input).
+    /// layer between has no backward (candle's `LayerNorm`, `RmsNorm` and `softmax_last_dim` on contiguous input). Cure: train
+    /// with `candle_nn::ops::layer_norm_slow`, `RmsNorm::forward_diff` and `candle_nn::ops::softmax`; insert a gradient of zeros
+    /// for a part that sits out a batch; `skip` what is never to be penalized.
     #[error(
         "{path}: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it; \
-         does it take part in the loss? (candle's LayerNorm, RmsNorm and softmax_last_dim stop gradients on contiguous input) \
-         If it is meant to be left out, declare `#[l1(skip)]`"
+         does it take part in the loss? candle's LayerNorm, RmsNorm and softmax_last_dim stop gradients: train with \
+         `ops::layer_norm_slow`, `RmsNorm::forward_diff`, `ops::softmax`. If it is never to be penalized, declare `#[l1(skip)]`"
     )]
     MissingGradient {
         /// The parameter.

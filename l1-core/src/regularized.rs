@@ -28,7 +28,8 @@ use crate::{Regularizer, Result, Visitor};
     message = "l1 does not know the parameters of `{Self}`",
     label = "`{Self}` does not implement `Regularized`",
     note = "if the type is yours, put `#[derive(Regularized)]` on it",
-    note = "if it hides its tensors (LSTM, GRU, GroupNorm, Sequential, a model of candle-transformers), make the field a `Traced<{Self}>`",
+    note = "if it hides its tensors (LSTM, GRU, GroupNorm, Sequential, a model of candle-transformers), make the field a `Traced<..>` of it",
+    note = "if it is a trait object, let the trait require it: `trait Layer: Module + Regularized {{}}`",
     note = "if its tensors can be reached, name a function that visits them: `#[l1(with = path)]`",
     note = "if it is not to be penalized, say so: `#[l1(skip = \"why\")]`"
 )]
@@ -48,6 +49,8 @@ pub trait Regularized {
     }
 
     /// The penalty of the whole model as one differentiable scalar, to be added to a loss.
+    ///
+    /// A parameter that the loss gives no gradient is shrunk to nothing by it, unnoticed; see [`Regularizer::penalty`].
     ///
     /// Visits the model anew; in a training loop collect a [`Regularizer`] once and use its
     /// [`penalty`](Regularizer::penalty).

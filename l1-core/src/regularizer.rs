@@ -1,8 +1,13 @@
 //! The collected list of parameters: everything to the right of it works on this list and never on the model.
 
-use std::{collections::HashMap, ops::Deref};
+use std::{
+    collections::HashMap,
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::OnceLock,
+};
 
-use candle_core::{DType, Tensor, TensorId, backprop::GradStore};
+use candle_core::{DType, Device, Tensor, TensorId, backprop::GradStore};
 
 use crate::{
     Decision, Error, Param, ParamPath, Penalty, Regularized, Report, Result,
@@ -64,7 +69,7 @@ impl Regularizer {
     pub fn new<M: ?Sized + Regularized>(model: &M) -> Result<Self> {
         let mut found = Found::default();
         model.visit(&mut Visitor::new(&mut found))?;
-        if found.entries.is_empty() && found.unvisited.is_empty() {
+        if found.entries.is_empty() && found.unvisited.is_empty() && found.absent == 0 {
             return Err(Error::EmptyModel);
         }
         let params = resolve::params(&found)?;
@@ -133,7 +138,11 @@ impl Regularizer {
     /// The penalty `Σ Ω(w)` over all penalized parameters as one differentiable scalar.
     ///
     /// Its gradient is the subgradient of smallest norm: 0 where a weight is 0. Its dtype is F64 if any penalized parameter is,
-    /// else F32; its device is that of the parameters.
+    /// else F32 ([`penalty_like`](Self::penalty_like) takes the dtype of a bf16 loss); its device is that of the parameters.
+    ///
+    /// A parameter that the loss gives no gradient (behind candle's `LayerNorm`, `RmsNorm` or `softmax_last_dim`, say) is shrunk
+    /// to nothing by a penalty in the loss, unnoticed; [`add_subgradient`](Self::add_subgradient) and the proximal optimizers
+    /// refuse it.
     ///
     /// ```
     /// use candle_core::{Device, Var};
@@ -165,7 +174,7 @@ impl Regularizer {
                 None => term,
             });
         }
-        total.ok_or(Error::NothingPenalized { parameters: self.params.len() })
+        total.ok_or_else(|| self.nothing_penalized())
     }
 
     /// [`penalty`](Self::penalty) in the dtype and on the device of `loss`, so that they can be added.
@@ -188,7 +197,9 @@ impl Regularizer {
     }
 
     /// Adds the penalty's subgradient to the gradients of a loss in place: what [`penalty`](Self::penalty) in the loss does,
-    /// in one pass over weights and gradients.
+    /// in one pass over weights and gradients, and with a check that the loss reaches every penalized parameter.
+    ///
+    /// NaN in a gradient stays NaN.
     ///
     /// ```no_run
     /// # fn step(loss: &candle_core::Tensor, regularizer: &l1_core::Regularizer, opt: &mut candle_nn::SGD) -> l1_core::Result<()> {
@@ -205,9 +216,14 @@ impl Regularizer {
     /// [`Error::GradientDevice`].
     pub fn add_subgradient(&self, mut grads: GradStore) -> Result<RegularizedGrads> {
         self.check_in_loss()?;
+        RegularizedGrads::refuse(&grads)?;
         let mut planned = Vec::new();
         for (param, penalty) in self.penalized() {
-            let grad = grads.get(&param.tensor).ok_or_else(|| Error::MissingGradient { path: param.path.clone() })?;
+            let grad = match grads.get(&param.tensor) {
+                Some(grad) => grad,
+                None if penalty.is_none() => continue,
+                None => return Err(Error::MissingGradient { path: param.path.clone() }),
+            };
             gradient::check_layout(&param.path, &param.tensor, grad)?;
             planned.push((param, penalty, gradient::owned(grad, &param.tensor)?));
         }
@@ -215,7 +231,7 @@ impl Regularizer {
             let sum = kernel::add_subgradient(&grad, &param.tensor, &penalty)?;
             grads.insert(&param.tensor, sum);
         }
-        Ok(RegularizedGrads(grads))
+        RegularizedGrads::mark(grads)
     }
 
     /// A table of every parameter: path, shape, role, decision, λ, zeros, norm.
@@ -229,8 +245,13 @@ impl Regularizer {
     pub(crate) fn check_not_empty(&self) -> Result<()> {
         match self.penalized().next() {
             Some(_) => Ok(()),
-            None => Err(Error::NothingPenalized { parameters: self.params.len() }),
+            None => Err(self.nothing_penalized()),
         }
+    }
+
+    fn nothing_penalized(&self) -> Error {
+        let why = resolve::why_nothing_is_penalized(&self.params, &self.unvisited);
+        Error::NothingPenalized { parameters: self.params.len(), why }
     }
 
     fn check_in_loss(&self) -> Result<()> {
@@ -253,12 +274,37 @@ impl Decision {
 
 /// Gradients of a loss *plus* its penalty, as [`Regularizer::add_subgradient`] returns them.
 ///
-/// Derefs to [`GradStore`] for candle's optimizers. It is a type of its own so that what needs the gradients of the loss
-/// alone cannot be given these by mistake.
+/// Derefs to [`GradStore`], so candle's optimizers and [`clip_grad_norm`](crate::clip_grad_norm) take it. The proximal
+/// optimizers refuse it ([`Error::ChargedTwice`]): they want the gradients of the loss alone.
 pub struct RegularizedGrads(GradStore);
 
+/// A tensor whose presence among gradients says that they hold the penalty. It lives in the store itself because a reference
+/// to `RegularizedGrads` turns into one to `GradStore` by itself.
+fn mark() -> Result<&'static Tensor> {
+    static MARK: OnceLock<Tensor> = OnceLock::new();
+    if let Some(mark) = MARK.get() {
+        return Ok(mark);
+    }
+    let mark = Tensor::zeros((), DType::U8, &Device::Cpu)?;
+    Ok(MARK.get_or_init(|| mark))
+}
+
 impl RegularizedGrads {
-    /// The gradients as candle's type, to be changed further (clipped, say).
+    fn mark(mut grads: GradStore) -> Result<Self> {
+        let mark = mark()?;
+        grads.insert(mark, mark.clone());
+        Ok(Self(grads))
+    }
+
+    /// Refuses gradients that hold the penalty already.
+    pub(crate) fn refuse(grads: &GradStore) -> Result<()> {
+        match grads.get(mark()?) {
+            Some(_) => Err(Error::ChargedTwice),
+            None => Ok(()),
+        }
+    }
+
+    /// The gradients as candle's type. They keep the mark that tells a proximal optimizer of the penalty in them.
     #[must_use]
     pub fn into_inner(self) -> GradStore {
         self.0
@@ -273,8 +319,14 @@ impl Deref for RegularizedGrads {
     }
 }
 
-impl std::fmt::Debug for RegularizedGrads {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RegularizedGrads").field("gradients", &self.0.get_ids().count()).finish()
+impl DerefMut for RegularizedGrads {
+    fn deref_mut(&mut self) -> &mut GradStore {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for RegularizedGrads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegularizedGrads").finish_non_exhaustive()
     }
 }

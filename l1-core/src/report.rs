@@ -43,7 +43,7 @@ pub struct ReportRow {
     pub zeros: usize,
     /// `zeros / entries`, in `[0, 1]`; 0 for a tensor without entries.
     pub share_of_zeros: f64,
-    /// `‖w‖₁`; none for dtypes that l1 has no arithmetic for.
+    /// `‖w‖₁`; none for dtypes that l1 has no arithmetic for. JSON has `null` also for NaN and ∞.
     pub l1_norm: Option<f64>,
 }
 
@@ -63,13 +63,13 @@ pub struct Totals {
     pub parameters: usize,
     /// Entries in all of them.
     pub entries: usize,
-    /// Entries of penalized parameters.
+    /// Entries of penalized parameters; those whose strengths are all 0 do not count.
     pub penalized_entries: usize,
     /// Entries of penalized parameters that are exactly 0.
     pub penalized_zeros: usize,
     /// Exact zeros in all of them.
     pub zeros: usize,
-    /// `Ω(w)`, the whole penalty.
+    /// `Ω(w)`, the whole penalty. JSON has `null` for NaN and ∞ (a negative entry under a sign constraint).
     pub penalty: f64,
 }
 
@@ -82,10 +82,11 @@ impl Report {
             let supported = kernel::is_supported(param.tensor.dtype());
             let counts = if supported { kernel::counts(&param.tensor)? } else { kernel::Counts::default() };
             let penalty = regularizer.penalty_of(param);
+            let charged = penalty.filter(|penalty| !penalty.is_none());
             totals.parameters += 1;
             totals.entries += entries;
             totals.zeros += counts.zeros;
-            if let Some(penalty) = &penalty {
+            if let Some(penalty) = &charged {
                 totals.penalized_entries += entries;
                 totals.penalized_zeros += counts.zeros;
                 totals.penalty += kernel::value(&param.tensor, penalty)?;
@@ -148,6 +149,7 @@ impl ReportRow {
         };
         let shape: Vec<_> = self.shape.iter().map(ToString::to_string).collect();
         let (decision, lambda) = match &self.decision {
+            Decision::Penalized(penalty) if penalty.is_none() => ("– λ = 0".to_owned(), String::new()),
             Decision::Penalized(penalty) => {
                 let mut decision = "penalized".to_owned();
                 if penalty.l2() != 0.0 {
@@ -161,7 +163,9 @@ impl ReportRow {
             Decision::Unpenalized(reason) => (format!("– {reason}"), String::new()),
         };
         let shape = if shape.is_empty() { "scalar".to_owned() } else { shape.join("×") };
-        let norm = self.l1_norm.map_or_else(String::new, |norm| format!("{norm:.4}"));
+        let norm = self
+            .l1_norm
+            .map_or_else(String::new, |norm| if norm < 1e7 { format!("{norm:.4}") } else { format!("{norm:.4e}") });
         let zeros = if self.l1_norm.is_some() { grouped(self.zeros) } else { String::new() };
         let share = if self.l1_norm.is_some() { percent(self.share_of_zeros) } else { String::new() };
         [path, shape, self.role.to_string(), decision, lambda, zeros, share, norm]
@@ -170,8 +174,9 @@ impl ReportRow {
 
 /// Six significant digits: enough to recognize a declared number, without the noise of a multiplied one.
 fn rounded(value: f64) -> String {
-    let text = format!("{value:.5e}").parse::<f64>().unwrap_or(value);
-    text.to_string()
+    let value = format!("{value:.5e}").parse::<f64>().unwrap_or(value);
+    let readable = value == 0.0 || (1e-6..1e7).contains(&value.abs());
+    if readable { value.to_string() } else { format!("{value:e}") }
 }
 
 impl fmt::Display for Report {
@@ -221,6 +226,6 @@ mod tests {
     #[test]
     fn a_multiplied_strength_prints_without_its_rounding_noise() {
         assert_eq!(rounded(0.1 * 3.0), "0.3");
-        assert_eq!(rounded(1e-12), "0.000000000001");
+        assert_eq!([1e-5, 1e-12, 3e300].map(rounded), ["0.00001", "1e-12", "3e300"]);
     }
 }

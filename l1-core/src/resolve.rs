@@ -1,12 +1,12 @@
 //! From what a visit found to one decision for each tensor: ties, views, declarations that reach nothing, devices.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use candle_core::{DeviceLocation, TensorId};
 
 use crate::{
     Decision, Error, Param, ParamPath, Reason, Result, kernel,
-    visitor::{Declaration, Entry, Found},
+    visitor::{Declaration, Entry, Found, Unvisited},
 };
 
 /// The parameters in the order of the visit, each storage once.
@@ -110,14 +110,17 @@ fn check_reach(declaration: &Declaration, found: &Found, decisions: &[Decision])
         } else {
             format!("`{name}` is {reason}")
         });
-        ways_out.insert(way_out);
+        // A buffer is never what the penalty was meant for.
+        if *decision != Decision::Unpenalized(Reason::Buffer) || entries.len() == 1 {
+            ways_out.insert(way_out);
+        }
     }
     for field in unvisited {
         reasons.insert(format!("`{}` is {}", field.path, field.reason));
     }
     let type_name = short_type_name(declaration.type_name);
     let why = if reasons.is_empty() {
-        format!("`{type_name}` holds no parameters. Remove it from the attribute")
+        format!("`{type_name}` holds no parameters. Remove the penalty")
     } else {
         let reasons: Vec<_> = reasons.into_iter().collect();
         let ways_out: Vec<_> = ways_out.into_iter().collect();
@@ -125,6 +128,30 @@ fn check_reach(declaration: &Declaration, found: &Found, decisions: &[Decision])
         if ways_out.is_empty() { holds } else { format!("{holds}. {}", ways_out.join(". ")) }
     };
     Err(Error::Unreached { path: declaration.path.clone(), declared: declaration.penalty.to_string(), why })
+}
+
+/// What the parameters of a model are in which nothing is penalized, and what to do about it.
+pub(crate) fn why_nothing_is_penalized(params: &[Param], unvisited: &[Unvisited]) -> String {
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    let mut frozen = false;
+    let mut undeclared = params.is_empty() && unvisited.is_empty();
+    for param in params {
+        if let Decision::Unpenalized(reason) = &param.decision {
+            *kinds.entry(reason.to_string()).or_default() += 1;
+            frozen |= *reason == Reason::Frozen;
+            undeclared |= *reason == Reason::NothingDeclared;
+        }
+    }
+    let mut parts: Vec<_> = kinds.into_iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    parts.extend(unvisited.iter().map(|field| format!("`{}` {}", field.path, field.reason)));
+    let mut why = if parts.is_empty() { "the model is empty".to_owned() } else { parts.join(", ") };
+    if undeclared {
+        why.push_str(". Declare `#[l1(lambda = ..)]` on a field or on the struct");
+    }
+    if frozen {
+        why.push_str(". Build frozen layers from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train them");
+    }
+    why
 }
 
 /// What a parameter is, in words, and what to do so that a penalty reaches it.

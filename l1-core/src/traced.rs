@@ -1,6 +1,9 @@
 //! Layers that hide their tensors, made visible through the names of their variables.
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    collections::HashSet,
+    ops::{Deref, DerefMut},
+};
 
 use candle_core::{Module, Tensor};
 use candle_nn::{VarBuilder, VarMap};
@@ -16,7 +19,7 @@ use crate::{Error, Regularized, Result, Role, Visitor};
 /// | name | role |
 /// |---|---|
 /// | `running_mean`, `running_var`, … | buffer |
-/// | `bias`, `bias_…`, `b_…`, `…_bias` | bias; norm beside a norm's scale |
+/// | `bias`, `b`, `bias_…`, `b_…`, `…_bias` | bias; norm beside a norm's scale |
 /// | one dimension, `weight`, `gamma`, `beta`, `scale` | norm |
 /// | two dimensions, in a path that holds `embed`, `wte` or `wpe` | embedding |
 /// | two dimensions | weight, out × in |
@@ -56,7 +59,7 @@ pub struct Traced<T> {
 }
 
 impl<T> Traced<T> {
-    /// Builds a layer and remembers the variables under the builder's prefix.
+    /// Builds a layer and remembers the variables under the builder's prefix (without a prefix, those that it adds to the map).
     ///
     /// * `varmap`: the map that `vb` was made from.
     /// * `build`: makes the layer from the builder it is given.
@@ -69,11 +72,14 @@ impl<T> Traced<T> {
         build: impl FnOnce(VarBuilder<'_>) -> candle_core::Result<T>,
     ) -> Result<Self> {
         let prefix = vb.prefix();
+        let older: HashSet<String> = names(varmap).into_iter().collect();
         let layer = build(vb)?;
         let mut variables: Vec<(String, Tensor)> = {
             // A poisoned lock still holds the variables: another thread's panic is not ours to repeat.
             let data = varmap.data().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            data.iter().filter_map(|(name, var)| Some((relative(name, &prefix)?, var.as_tensor().clone()))).collect()
+            // Without a prefix the layers that were built before would count as parts of this one.
+            let own = data.iter().filter(|(name, _)| !prefix.is_empty() || !older.contains(*name));
+            own.filter_map(|(name, var)| Some((relative(name, &prefix)?, var.as_tensor().clone()))).collect()
         };
         if variables.is_empty() {
             return Err(Error::NothingTraced { prefix });
@@ -99,6 +105,11 @@ impl<T> Traced<T> {
     }
 }
 
+fn names(varmap: &VarMap) -> Vec<String> {
+    let data = varmap.data().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    data.keys().cloned().collect()
+}
+
 /// The name below the prefix, if it lies there.
 fn relative(name: &str, prefix: &str) -> Option<String> {
     if prefix.is_empty() {
@@ -120,7 +131,10 @@ fn is_norm_scale(segment: &str, tensor: &Tensor) -> bool {
 }
 
 fn is_bias(segment: &str) -> bool {
-    segment == "bias" || segment.starts_with("bias_") || segment.starts_with("b_") || segment.ends_with("_bias")
+    matches!(segment, "bias" | "b")
+        || segment.starts_with("bias_")
+        || segment.starts_with("b_")
+        || segment.ends_with("_bias")
 }
 
 fn role(name: &str, tensor: &Tensor, beside_scale: bool) -> Role {

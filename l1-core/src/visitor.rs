@@ -15,6 +15,8 @@ use crate::{
 pub struct Visitor<'a> {
     found: &'a mut Found,
     path: String,
+    /// Length of the path of the type that the visited field belongs to.
+    parent: usize,
     scope: Scope,
 }
 
@@ -24,7 +26,7 @@ pub(crate) struct Found {
     pub(crate) entries: Vec<Entry>,
     pub(crate) declarations: Vec<Declaration>,
     pub(crate) unvisited: Vec<Unvisited>,
-    absent: usize,
+    pub(crate) absent: usize,
     roles_used: usize,
     last_rule: usize,
 }
@@ -76,7 +78,7 @@ struct Scope {
 impl<'a> Visitor<'a> {
     pub(crate) fn new(found: &'a mut Found) -> Self {
         let scope = Scope { penalty: None, rule: 0, bias: false, norm: false, scale: 1.0, role: None, skip: None };
-        Self { found, path: String::new(), scope }
+        Self { found, path: String::new(), parent: 0, scope }
     }
 
     /// The path of what is being visited.
@@ -230,7 +232,9 @@ impl<'a> Visitor<'a> {
             self.path.push('.');
         }
         self.path.push_str(segment);
+        let parent = std::mem::replace(&mut self.parent, length);
         let result = visit(self);
+        self.parent = parent;
         self.path.truncate(length);
         result
     }
@@ -247,7 +251,10 @@ impl<'a> Visitor<'a> {
         let invalid = rule.penalty.and_then(|penalty| penalty.invalid());
         let invalid_scale = (!is_strength(rule.scale)).then_some(("scale", rule.scale, STRENGTH));
         if let Some((key, value, expected)) = invalid.or(invalid_scale) {
-            return Err(Error::InvalidValue { path: self.path(), key, value, expected });
+            // A penalty that stands on the struct is to be looked for there, not on the field that came first.
+            let on_struct = invalid.is_some() && !rule.on_field;
+            let path = if on_struct { ParamPath::from(&self.path[..self.parent]) } else { self.path() };
+            return Err(Error::InvalidValue { path, key, value, expected });
         }
         let mut scope = self.scope;
         if let Some(penalty) = rule.penalty {

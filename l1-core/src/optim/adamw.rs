@@ -75,9 +75,11 @@ impl ParamsProxAdamW {
 /// ```
 ///
 /// # Errors
-/// * `new`: a hyperparameter out of its range, no penalized parameter at all or none among the variables.
+/// * `new`: a hyperparameter out of its range, no penalized parameter at all or none among the variables (penalized parameters that are
+///   not among them are left alone: pass the variables of every `VarMap`).
 /// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
-///   a gradient with NaN or ±∞, a learning rate out of its range. An unpenalized variable without a gradient is left alone.
+///   a gradient with NaN or ±∞, a learning rate out of its range, gradients that hold the
+///   penalty already. An unpenalized variable without a gradient is left alone.
 #[derive(Debug)]
 pub struct ProxAdamW {
     slots: Vec<Slot>,
@@ -111,7 +113,11 @@ impl ProxAdamW {
         &mut self.params.regularizer
     }
 
-    fn try_step(&mut self, grads: &GradStore) -> Result<()> {
+    /// `Optimizer::step` with l1's own error, to be matched on: candle's keeps only the message.
+    ///
+    /// # Errors
+    /// As of the type.
+    pub fn try_step(&mut self, grads: &GradStore) -> Result<()> {
         self.params.check()?;
         let Self { slots, params } = self;
         let step = |slot: &mut Slot, planned| slot.step(params, &planned);

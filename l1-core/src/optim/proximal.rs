@@ -41,9 +41,11 @@ impl<C> ParamsProximal<C> {
 /// ```
 ///
 /// # Errors
-/// * `new`: no penalized parameter at all or none among the variables; the inner optimizer's own errors.
+/// * `new`: no penalized parameter at all or none among the variables (penalized parameters that are
+///   not among them are left alone: pass the variables of every `VarMap`); the inner optimizer's own errors.
 /// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
-///   a gradient with NaN or ±∞, a learning rate that is negative or not finite.
+///   a gradient with NaN or ±∞, a learning rate that is negative or not finite, gradients that hold the penalty
+///   already.
 #[derive(Debug)]
 pub struct Proximal<O> {
     inner: O,
@@ -74,7 +76,11 @@ impl<O: Optimizer> Proximal<O> {
         &mut self.regularizer
     }
 
-    fn try_step(&mut self, grads: &GradStore) -> Result<()> {
+    /// `Optimizer::step` with l1's own error, to be matched on: candle's keeps only the message.
+    ///
+    /// # Errors
+    /// As of the type.
+    pub fn try_step(&mut self, grads: &GradStore) -> Result<()> {
         let lr = self.inner.learning_rate();
         vars::check_strength("lr", lr)?;
         let plan = vars::plan(self.vars.iter(), grads, &self.regularizer)?;

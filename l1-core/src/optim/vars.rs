@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use candle_core::{DType, Tensor, Var, backprop::GradStore};
 
 use crate::{
-    Error, ParamPath, Penalty, Regularizer, Result, Role,
+    Error, ParamPath, Penalty, RegularizedGrads, Regularizer, Result, Role,
     kernel::{gradient, is_supported, wide_dtype},
 };
 
@@ -47,13 +47,14 @@ pub(super) fn plan<'v>(
     grads: &GradStore,
     regularizer: &Regularizer,
 ) -> Result<Vec<Option<Planned>>> {
+    RegularizedGrads::refuse(grads)?;
     let plan_one = |(index, var): (usize, &Var)| {
         let param = regularizer.get(var);
         let path = match param {
             Some(param) => param.path.clone(),
             None => ParamPath::from(format!("(variable {index} of the optimizer, shape {:?})", var.dims()).as_str()),
         };
-        let penalty = param.and_then(|param| regularizer.penalty_of(param));
+        let penalty = param.and_then(|param| regularizer.penalty_of(param)).filter(|penalty| !penalty.is_none());
         match gradient::get(&path, var, grads)? {
             Some(grad) => Ok(Some(Planned {
                 grad,
