@@ -2,16 +2,17 @@
 
 use candle_core::{DType, DeviceLocation, Shape};
 
-use crate::ParamPath;
+use crate::{ParamPath, RoleName};
 
 /// `Result` with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that l1 refuses. Nothing has been changed when one of these is returned.
+/// Everything that l1 refuses. Nothing has been changed when one of these is returned (but by [`Error::Candle`] from a device
+/// that fails in the middle of a step).
 ///
 /// It converts from candle's error and into it, so `?` works in functions that return `candle_core::Result`,
-/// `l1_core::Result` or `anyhow::Result`. candle's error keeps the message but not the variant: to match on a step's error, call
-/// `try_step` of the optimizer instead of `Optimizer::step`.
+/// `l1_core::Result` or `anyhow::Result`. The way through candle's error keeps the variant:
+/// `l1_core::Error::from(opt.step(&grads).unwrap_err())` can be matched on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -49,7 +50,7 @@ pub enum Error {
         /// The field that carries the declaration.
         path: ParamPath,
         /// The role that was declared.
-        role: &'static str,
+        role: RoleName,
     },
 
     /// Two tensors of the model have the same path. Cause: `flatten` or `rename` let two names coincide.
@@ -242,9 +243,9 @@ pub enum Error {
         culprit: String,
     },
 
-    /// `Traced::new` found no variables under the prefix.
+    /// No tensor that the layer of a `Traced::new` asked for is a variable of the VarMap.
     #[error(
-        "no variable of the VarMap lies under `{prefix}`: build the layer from a VarBuilder over the same VarMap \
+        "the layer under `{prefix}` uses no variable of this VarMap: give `Traced::new` a VarBuilder over the same VarMap \
          (`VarBuilder::from_varmap(&varmap, ..)`)"
     )]
     NothingTraced {
@@ -254,15 +255,27 @@ pub enum Error {
 
     /// candle's own error.
     #[error(transparent)]
-    Candle(#[from] candle_core::Error),
+    Candle(candle_core::Error),
 }
 
 impl From<Error> for candle_core::Error {
     fn from(error: Error) -> Self {
         match error {
             Error::Candle(error) => error,
-            // Not `Error::wrap`: that would print a backtrace behind a message that says what to change.
-            error => candle_core::Error::Wrapped(Box::new(error)),
+            // candle's only variant that prints the message as it is and keeps the error to be matched on afterwards.
+            error => candle_core::Error::Io(std::io::Error::other(error)),
+        }
+    }
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        match error {
+            candle_core::Error::Io(error) => match error.downcast::<Self>() {
+                Ok(error) => error,
+                Err(error) => Self::Candle(error.into()),
+            },
+            error => Self::Candle(error),
         }
     }
 }

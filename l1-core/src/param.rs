@@ -25,6 +25,12 @@ impl ParamPath {
     }
 }
 
+impl AsRef<str> for ParamPath {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl From<&str> for ParamPath {
     fn from(path: &str) -> Self {
         Self(path.into())
@@ -65,6 +71,7 @@ impl Serialize for ParamPath {
 /// normalization parameters only where `bias` or `norm` asks for it, buffers never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Role {
     /// A weight, with the dimensions that run over output and input features where they are known.
     Weight {
@@ -114,6 +121,7 @@ impl fmt::Display for Role {
 
 /// A role as `#[l1(role = ..)]` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RoleName {
     /// [`Role::Weight`] with unknown dimensions.
     Weight,
@@ -127,9 +135,16 @@ pub enum RoleName {
     Buffer,
 }
 
+impl fmt::Display for RoleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Role::from(*self).fmt(f)
+    }
+}
+
 /// What came of the rules for one parameter.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Decision {
     /// Penalized, with the strengths after every `scale` on the path, before the Regularizer's own scale.
     Penalized(Penalty),
@@ -145,6 +160,13 @@ impl Decision {
             Self::Penalized(penalty) => Some(penalty),
             Self::Unpenalized(_) => None,
         }
+    }
+}
+
+impl Decision {
+    /// Whether it gives way to another decision for the same tensor.
+    pub(crate) fn yields(&self) -> bool {
+        *self == Self::Unpenalized(Reason::NothingDeclared)
     }
 }
 

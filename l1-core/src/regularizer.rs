@@ -10,8 +10,7 @@ use std::{
 use candle_core::{DType, Device, Tensor, TensorId, backprop::GradStore};
 
 use crate::{
-    Decision, Error, Param, ParamPath, Penalty, Regularized, Report, Result,
-    kernel::{self, gradient},
+    Error, Param, ParamPath, Penalty, Regularized, Report, Result, gradient, kernel,
     penalty::{STRENGTH, is_strength},
     resolve,
     visitor::{Found, Unvisited, Visitor},
@@ -126,7 +125,8 @@ impl Regularizer {
             return Err(Error::InvalidParameter { name: "scale", value: scale, expected: STRENGTH });
         }
         for param in &self.params {
-            let invalid = param.decision.penalty().and_then(|penalty| penalty.scaled(scale).invalid());
+            let dtype = param.tensor.dtype();
+            let invalid = param.decision.penalty().and_then(|penalty| penalty.scaled(scale).invalid_for(dtype));
             if let Some((key, value, expected)) = invalid {
                 return Err(Error::InvalidValue { path: param.path.clone(), key, value, expected });
             }
@@ -166,18 +166,21 @@ impl Regularizer {
         self.check_in_loss()?;
         let wide = self.penalized().any(|(param, _)| param.tensor.dtype() == DType::F64);
         let dtype = if wide { DType::F64 } else { DType::F32 };
-        let mut total: Option<Tensor> = None;
-        for (param, penalty) in self.penalized() {
-            let term = kernel::penalty(&param.tensor, &penalty, dtype)?;
-            total = Some(match total {
-                Some(sum) => (sum + term)?,
-                None => term,
+        let terms = self.penalized().map(|(param, penalty)| kernel::penalty(&param.tensor, &penalty, dtype));
+        let mut terms = terms.collect::<Result<Vec<_>>>()?;
+        // In a tree: `backward` walks the graph by recursion, and a chain of thousands of sums would overflow its stack.
+        while terms.len() > 1 {
+            let pairs = terms.chunks(2).map(|pair| match pair {
+                [a, b] => Ok((a + b)?),
+                rest => Ok(rest[0].clone()),
             });
+            terms = pairs.collect::<Result<Vec<_>>>()?;
         }
-        total.ok_or_else(|| self.nothing_penalized())
+        terms.pop().ok_or_else(|| self.nothing_penalized())
     }
 
-    /// [`penalty`](Self::penalty) in the dtype and on the device of `loss`, so that they can be added.
+    /// [`penalty`](Self::penalty) in the dtype and on the device of `loss`, so that they can be added. In f16 it is ∞ from
+    /// 65 520 on.
     ///
     /// # Errors
     /// As [`penalty`](Self::penalty).
@@ -217,6 +220,7 @@ impl Regularizer {
     pub fn add_subgradient(&self, mut grads: GradStore) -> Result<RegularizedGrads> {
         self.check_in_loss()?;
         RegularizedGrads::refuse(&grads)?;
+        let mut taken = gradient::Taken::by(self.penalized().map(|(param, _)| &param.tensor));
         let mut planned = Vec::new();
         for (param, penalty) in self.penalized() {
             let grad = match grads.get(&param.tensor) {
@@ -224,8 +228,8 @@ impl Regularizer {
                 None if penalty.is_none() => continue,
                 None => return Err(Error::MissingGradient { path: param.path.clone() }),
             };
-            gradient::check_layout(&param.path, &param.tensor, grad)?;
-            planned.push((param, penalty, gradient::owned(grad, &param.tensor)?));
+            gradient::check_layout(|| param.path.clone(), &param.tensor, grad)?;
+            planned.push((param, penalty, taken.write(grad)?));
         }
         for (param, penalty, grad) in planned {
             let sum = kernel::add_subgradient(&grad, &param.tensor, &penalty)?;
@@ -262,13 +266,6 @@ impl Regularizer {
             }
         }
         Ok(())
-    }
-}
-
-impl Decision {
-    /// Whether a weaker decision gives way to another one for the same tensor.
-    pub(crate) fn yields(&self) -> bool {
-        *self == Self::Unpenalized(crate::Reason::NothingDeclared)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{Decision, ParamPath, Regularizer, Result, Role, kernel};
 ///
 /// `Display` prints a table; through serde it becomes JSON (`serde_json::to_string_pretty(&report)`).
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// One row for each parameter, in the order of the visit.
     pub parameters: Vec<ReportRow>,
@@ -24,6 +25,7 @@ pub struct Report {
 
 /// One parameter of a [`Report`].
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct ReportRow {
     /// Where it was found first.
     pub path: ParamPath,
@@ -49,6 +51,7 @@ pub struct ReportRow {
 
 /// A field of a [`Report`] that was not looked into.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct UnvisitedRow {
     /// Where it is.
     pub path: ParamPath,
@@ -58,6 +61,7 @@ pub struct UnvisitedRow {
 
 /// The sums of a [`Report`].
 #[derive(Clone, Copy, Debug, Default, Serialize)]
+#[non_exhaustive]
 pub struct Totals {
     /// Parameters (tensors).
     pub parameters: usize,

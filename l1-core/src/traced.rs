@@ -1,12 +1,13 @@
 //! Layers that hide their tensors, made visible through the names of their variables.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     ops::{Deref, DerefMut},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use candle_core::{Module, Tensor};
-use candle_nn::{VarBuilder, VarMap};
+use candle_core::{DType, Device, Module, Shape, Tensor, TensorId};
+use candle_nn::{Init, VarBuilder, VarMap, var_builder::SimpleBackend};
 
 use crate::{Error, Regularized, Result, Role, Visitor};
 
@@ -59,7 +60,7 @@ pub struct Traced<T> {
 }
 
 impl<T> Traced<T> {
-    /// Builds a layer and remembers the variables under the builder's prefix (without a prefix, those that it adds to the map).
+    /// Builds a layer and remembers the tensors that it asks its builder for.
     ///
     /// * `varmap`: the map that `vb` was made from.
     /// * `build`: makes the layer from the builder it is given.
@@ -72,18 +73,21 @@ impl<T> Traced<T> {
         build: impl FnOnce(VarBuilder<'_>) -> candle_core::Result<T>,
     ) -> Result<Self> {
         let prefix = vb.prefix();
-        let older: HashSet<String> = names(varmap).into_iter().collect();
-        let layer = build(vb)?;
-        let mut variables: Vec<(String, Tensor)> = {
-            // A poisoned lock still holds the variables: another thread's panic is not ours to repeat.
-            let data = varmap.data().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            // Without a prefix the layers that were built before would count as parts of this one.
-            let own = data.iter().filter(|(name, _)| !prefix.is_empty() || !older.contains(*name));
-            own.filter_map(|(name, var)| Some((relative(name, &prefix)?, var.as_tensor().clone()))).collect()
+        let asked: Asked = Asked::default();
+        let recorder = Recorder { root: vb.root(), asked: asked.clone() };
+        let recording = VarBuilder::from_backend(Box::new(recorder), vb.dtype(), vb.device().clone());
+        let layer = build(if prefix.is_empty() { recording } else { recording.set_prefix(&prefix) })?;
+        // A poisoned lock still holds what it guards: another thread's panic is not ours to repeat.
+        let asked = std::mem::take(&mut *asked.lock().unwrap_or_else(PoisonError::into_inner));
+        let in_map: HashSet<TensorId> = {
+            let data = varmap.data().lock().unwrap_or_else(PoisonError::into_inner);
+            data.values().map(|var| var.id()).collect()
         };
-        if variables.is_empty() {
+        if !asked.values().any(|tensor| in_map.contains(&tensor.id())) {
             return Err(Error::NothingTraced { prefix });
         }
+        let variables = asked.into_iter().map(|(name, tensor)| (relative(name, &prefix), tensor));
+        let mut variables: Vec<(String, Tensor)> = variables.collect();
         variables.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let scales: Vec<String> = variables
             .iter()
@@ -105,17 +109,45 @@ impl<T> Traced<T> {
     }
 }
 
-fn names(varmap: &VarMap) -> Vec<String> {
-    let data = varmap.data().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    data.keys().cloned().collect()
+/// The name below the prefix; whole if the layer went outside of it.
+fn relative(name: String, prefix: &str) -> String {
+    match name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.')) {
+        Some(relative) if !prefix.is_empty() => relative.to_owned(),
+        _ => name,
+    }
 }
 
-/// The name below the prefix, if it lies there.
-fn relative(name: &str, prefix: &str) -> Option<String> {
-    if prefix.is_empty() {
-        return Some(name.to_owned());
+/// The tensors that a layer asked its builder for, by full name.
+type Asked = Arc<Mutex<BTreeMap<String, Tensor>>>;
+
+/// Passes a builder's tensors on and notes them.
+struct Recorder<'a> {
+    root: VarBuilder<'a>,
+    asked: Asked,
+}
+
+impl Recorder<'_> {
+    fn note(&self, name: &str, tensor: Tensor) -> Tensor {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(name.to_owned(), tensor.clone());
+        tensor
     }
-    name.strip_prefix(prefix)?.strip_prefix('.').map(str::to_owned)
+}
+
+impl SimpleBackend for Recorder<'_> {
+    fn get(&self, s: Shape, name: &str, h: Init, dtype: DType, dev: &Device) -> candle_core::Result<Tensor> {
+        let root = self.root.clone().set_device(dev.clone());
+        Ok(self.note(name, root.get_with_hints_dtype(s, name, h, dtype)?))
+    }
+
+    fn get_unchecked(&self, name: &str, dtype: DType, dev: &Device) -> candle_core::Result<Tensor> {
+        let root = self.root.clone().set_device(dev.clone());
+        Ok(self.note(name, root.get_unchecked_dtype(name, dtype)?))
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.root.contains_tensor(name)
+    }
 }
 
 fn last_segment(name: &str) -> &str {

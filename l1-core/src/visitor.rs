@@ -154,7 +154,7 @@ impl<'a> Visitor<'a> {
             && self.found.roles_used == roles_used
             && !has_absent
         {
-            return Err(Error::UnusedRole { path: self.path(), role: role_key(role) });
+            return Err(Error::UnusedRole { path: self.path(), role });
         }
         Ok(())
     }
@@ -204,14 +204,14 @@ impl<'a> Visitor<'a> {
     /// Notes a bare tensor: a bias if its last path segment is `bias`, else a weight, unless `role = ..` says otherwise.
     ///
     /// # Errors
-    /// [`Error::InvalidValue`] when the scales on its path multiply to infinity.
+    /// [`Error::InvalidValue`] when a strength times the scales on its path is beyond the range of the tensor's arithmetic.
     pub fn tensor(&mut self, tensor: &Tensor) -> Result<()> {
         let role = match self.scope.role {
             Some(name) => {
                 self.found.roles_used += 1;
                 name.into()
             }
-            None if self.path().last_segment() == "bias" => Role::Bias,
+            None if self.path.rsplit('.').next() == Some("bias") => Role::Bias,
             None => Role::WEIGHT,
         };
         self.record(role, tensor)
@@ -220,7 +220,7 @@ impl<'a> Visitor<'a> {
     /// Notes a tensor whose role is known, as a layer does for its own.
     ///
     /// # Errors
-    /// [`Error::InvalidValue`] when the scales on its path multiply to infinity.
+    /// [`Error::InvalidValue`] when a strength times the scales on its path is beyond the range of the tensor's arithmetic.
     pub fn param(&mut self, name: &str, role: Role, tensor: &Tensor) -> Result<()> {
         self.within(name, |visitor| visitor.record(role, tensor))
     }
@@ -290,7 +290,7 @@ impl<'a> Visitor<'a> {
             match role {
                 Role::Bias if !scope.bias => Reason::Bias,
                 Role::Norm if !scope.norm => Reason::Norm,
-                _ => return Ok(Decision::Penalized(self.resolve(penalty)?)),
+                _ => return Ok(Decision::Penalized(self.resolve(penalty, tensor)?)),
             }
         } else {
             Reason::NothingDeclared
@@ -298,21 +298,11 @@ impl<'a> Visitor<'a> {
         Ok(Decision::Unpenalized(reason))
     }
 
-    fn resolve(&self, penalty: Penalty) -> Result<Penalty> {
+    fn resolve(&self, penalty: Penalty, tensor: &Tensor) -> Result<Penalty> {
         let resolved = penalty.scaled(self.scope.scale);
-        match resolved.invalid() {
+        match resolved.invalid_for(tensor.dtype()) {
             None => Ok(resolved),
             Some((key, value, expected)) => Err(Error::InvalidValue { path: self.path(), key, value, expected }),
         }
-    }
-}
-
-fn role_key(role: RoleName) -> &'static str {
-    match role {
-        RoleName::Weight => "weight",
-        RoleName::Bias => "bias",
-        RoleName::Norm => "norm",
-        RoleName::Embedding => "embedding",
-        RoleName::Buffer => "buffer",
     }
 }

@@ -127,8 +127,8 @@ fn a_penalized_variable_without_a_gradient_is_refused_with_the_likely_cause() {
     assert_refused(
         |model, grads| drop(grads.remove(&model.second)),
         "second: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it; does it take part in \
-         the loss? (candle's LayerNorm, RmsNorm and softmax_last_dim stop gradients on contiguous input) If it is meant to be \
-         left out, declare `#[l1(skip)]`",
+         the loss? candle's LayerNorm, RmsNorm and softmax_last_dim stop gradients: train with `ops::layer_norm_slow`, \
+         `RmsNorm::forward_diff`, `ops::softmax`. If it is never to be penalized, declare `#[l1(skip)]`",
     );
 }
 
@@ -181,7 +181,8 @@ fn hyperparameters_out_of_their_range_are_refused_by_name() {
     assert_eq!(adamw_error(ParamsProxAdamW { beta1: 1.0, ..adamw() }), "beta1 = 1 (expected in [0, 1))");
     assert_eq!(adamw_error(ParamsProxAdamW { beta2: -0.5, ..adamw() }), "beta2 = -0.5 (expected in [0, 1))");
     assert_eq!(adamw_error(ParamsProxAdamW { eps: 0.0, ..adamw() }), "eps = 0 (expected finite and > 0)");
-    assert!(adamw_error(ParamsProxAdamW { eps: 1e-50, ..adamw() }).ends_with("where the arithmetic is f32)"));
+    let eps = adamw_error(ParamsProxAdamW { eps: 1e-21, ..adamw() });
+    assert!(eps.ends_with("(expected at least 1e-20 where the arithmetic is f32)"), "{eps}");
     assert_eq!(sgd_error(ParamsProxSgd { momentum: 1.5, ..sgd() }), "momentum = 1.5 (expected in [0, 1))");
     assert_eq!(sgd_error(ParamsProxSgd { nesterov: true, ..sgd() }), "momentum = 0 (expected > 0 with `nesterov`)");
     let damped = ParamsProxSgd { nesterov: true, momentum: 0.9, dampening: 0.1, ..sgd() };
@@ -197,7 +198,7 @@ fn a_scale_out_of_its_range_is_refused_and_the_old_one_stays() {
         let error = regularizer.set_scale(scale).unwrap_err().to_string();
         assert_eq!(error, format!("scale = {scale} (expected finite and ≥ 0)"));
     }
-    let large = Single::new(&[1.0], DType::F32, Rule::l1(1e300));
+    let large = Single::new(&[1.0], DType::F64, Rule::l1(1e300));
     let error = large.regularizer().unwrap().set_scale(1e300).unwrap_err().to_string();
     assert_eq!(error, "weight: lambda = inf (expected finite and ≥ 0)");
     assert_eq!(regularizer.scale(), 2.0);
@@ -218,11 +219,85 @@ fn an_optimizer_without_any_penalized_variable_is_refused() {
 fn a_model_in_which_nothing_is_penalized_has_no_penalty_and_no_proximal_optimizer() {
     let model = Single::new(&[1.0], DType::F32, Rule::inherit());
     let regularizer = model.regularizer().unwrap();
-    let message = "none of the 1 parameters is penalized: declare `#[l1(lambda = ..)]` on a field or on the struct";
+    let message = "none of the 1 parameters is penalized: 1 nothing declared. Declare `#[l1(lambda = ..)]` on a field or on the \
+                   struct";
     assert_eq!(model.penalty().unwrap_err().to_string(), message);
     assert_eq!(regularizer.value().unwrap_err().to_string(), message);
     let error = ProxSgd::new(vec![model.weight.clone()], ParamsProxSgd::new(regularizer)).unwrap_err();
     assert_eq!(error.to_string(), message);
+}
+
+#[test]
+fn a_frozen_model_is_said_to_be_frozen() {
+    struct Frozen(Tensor);
+    impl Regularized for Frozen {
+        fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
+            visitor.field("weight", Rule::l1(0.1).as_default(), &self.0)
+        }
+    }
+    let error = Frozen(Tensor::new(&[1f32], &Device::Cpu).unwrap()).penalty().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "none of the 1 parameters is penalized: 1 frozen. Build frozen layers from a VarBuilder over a VarMap \
+         (`VarBuilder::from_varmap`) to train them"
+    );
+}
+
+#[test]
+fn gradients_that_hold_the_penalty_already_are_refused_by_every_proximal_optimizer() {
+    let model = Model::new(DType::F32);
+    let before = model.values();
+    let regularizer = model.regularizer().unwrap();
+    for (name, mut step) in optimizers(&model) {
+        let grads = regularizer.add_subgradient(model.grads()).unwrap();
+        assert!(matches!(Error::from(step(&grads).unwrap_err()), Error::ChargedTwice), "{name}");
+        assert!(matches!(Error::from(step(&grads.into_inner()).unwrap_err()), Error::ChargedTwice), "{name}");
+    }
+    let once = regularizer.add_subgradient(model.grads()).unwrap();
+    assert!(matches!(regularizer.add_subgradient(once.into_inner()), Err(Error::ChargedTwice)));
+    assert_eq!(model.values(), before);
+}
+
+#[test]
+fn a_regularizer_of_another_model_is_refused_at_the_next_step() {
+    let (model, other) = (Model::new(DType::F32), Model::new(DType::F32));
+    let mut opt = ProxSgd::new(model.vars(), ParamsProxSgd::new(model.regularizer().unwrap())).unwrap();
+    *opt.regularizer_mut() = other.regularizer().unwrap();
+    assert!(matches!(Error::from(opt.step(&model.grads()).unwrap_err()), Error::ForeignVariables { .. }));
+}
+
+#[test]
+fn strengths_and_learning_rates_beyond_f32_are_refused_where_the_arithmetic_is_f32() {
+    let error = Single::new(&[1.0], DType::F32, Rule::l1(1e39)).regularizer().unwrap_err().to_string();
+    assert!(
+        error.starts_with("weight: lambda = 1000000000000000000000000000000000000000 (expected at most 3.4e38"),
+        "{error}"
+    );
+    assert!(Single::new(&[1.0], DType::F64, Rule::l1(1e39)).regularizer().is_ok());
+    for dtype in [DType::F32, DType::BF16] {
+        let model = Model::new(dtype);
+        let before = model.values();
+        let regularizer = model.regularizer().unwrap();
+        let mut sgd = ProxSgd::new(
+            model.vars(),
+            ParamsProxSgd { lr: 1e38, momentum: 0.9, ..ParamsProxSgd::new(regularizer.clone()) },
+        )
+        .unwrap();
+        assert!(sgd.step(&model.grads()).unwrap_err().to_string().contains("at most 3.4e38·(1 − momentum)"));
+        let mut adamw =
+            ProxAdamW::new(model.vars(), ParamsProxAdamW { lr: 1e31, ..ParamsProxAdamW::new(regularizer) }).unwrap();
+        assert!(adamw.step(&model.grads()).unwrap_err().to_string().contains("at most 3.4e38·eps"));
+        assert_eq!(model.values(), before);
+    }
+}
+
+#[test]
+fn an_f8_variable_is_refused_and_not_passed_over() {
+    let model = Model::new(DType::F32);
+    let f8 = model.first.to_dtype(DType::F8E4M3).and_then(|tensor| Var::from_tensor(&tensor)).unwrap();
+    let vars = vec![model.first.clone(), f8];
+    let error = ProxSgd::new(vars, ParamsProxSgd::new(model.regularizer().unwrap())).unwrap_err().to_string();
+    assert_eq!(error, "`(variable 1 of the optimizer, shape [2])` has dtype F8E4M3 (expected F32, F64, BF16 or F16)");
 }
 
 #[test]
@@ -247,6 +322,8 @@ fn errors_pass_through_candles_result_and_anyhows() {
     fn l1() -> l1_core::Result<Tensor> {
         Ok(Tensor::new(&[1f32], &Device::Cpu)?.reshape(7)?)
     }
+    assert!(matches!(Error::from(candle().unwrap_err()), Error::InvalidValue { key: "lambda", value: -1.0, .. }));
+    assert!(anyhow().unwrap_err().downcast_ref::<Error>().is_some());
     assert_eq!(candle().unwrap_err().to_string(), "weight: lambda = -1 (expected finite and ≥ 0)");
     assert_eq!(anyhow().unwrap_err().to_string(), "weight: lambda = -1 (expected finite and ≥ 0)");
     assert!(matches!(l1(), Err(Error::Candle(_))));

@@ -65,6 +65,71 @@ fn a_strided_gradient_is_replaced_and_not_written_through() {
 }
 
 #[test]
+fn a_gradient_that_two_variables_share_is_not_charged_twice_and_a_weights_own_storage_is_not_written() {
+    struct Pair(Var, Var);
+    impl Regularized for Pair {
+        fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
+            visitor.field("a", Rule::l1(0.5), &self.0)?;
+            visitor.field("b", Rule::l1(0.5), &self.1)
+        }
+    }
+    let of = |value: f64| Var::new(&[value], &Device::Cpu).unwrap();
+    let pair = Pair(of(1.0), of(2.0));
+    let mut grads = (pair.0.sum_all().unwrap() + pair.1.sum_all().unwrap()).unwrap().backward().unwrap();
+    let shared = Tensor::new(&[10f64], &Device::Cpu).unwrap();
+    grads.insert(&pair.0, shared.clone());
+    grads.insert(&pair.1, shared);
+    let grads = pair.regularizer().unwrap().add_subgradient(grads).unwrap();
+    assert_eq!([flat(grads.get(&pair.0).unwrap()), flat(grads.get(&pair.1).unwrap())], [[10.5], [10.5]]);
+
+    let mut grads = (pair.0.sum_all().unwrap() + pair.1.sum_all().unwrap()).unwrap().backward().unwrap();
+    grads.insert(&pair.0, pair.1.as_tensor().clone());
+    let grads = pair.regularizer().unwrap().add_subgradient(grads).unwrap();
+    assert_eq!((flat(grads.get(&pair.0).unwrap()), flat(&pair.1)), (vec![2.5], vec![2.0]));
+}
+
+#[test]
+fn regularized_gradients_can_be_clipped() {
+    let model = Single::new(&[3.0, -4.0], DType::F64, Rule::l1(1.0));
+    let loss = (model.weight.sqr().unwrap().sum_all().unwrap() * 0.5).unwrap();
+    let mut grads = model.regularizer().unwrap().add_subgradient(loss.backward().unwrap()).unwrap();
+    let norm = l1_core::clip_grad_norm(&mut grads, &[model.weight.clone()], 1.0, l1_core::Norm::L1).unwrap();
+    assert_eq!(flat(&norm), [9.0]); // |3 + 1| + |−4 − 1|
+}
+
+#[test]
+fn a_model_of_tens_of_thousands_of_tensors_has_a_penalty_with_a_gradient() {
+    // A chain of as many additions would overflow the stack of candle's `backward`.
+    let model: Vec<Var> = (0..30_000).map(|_| Var::ones((), DType::F32, &Device::Cpu).unwrap()).collect();
+    struct Many(Vec<Var>);
+    impl Regularized for Many {
+        fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
+            visitor.field("weights", Rule::l1(0.5), &self.0)
+        }
+    }
+    let many = Many(model);
+    let penalty = many.penalty().unwrap();
+    assert_eq!(flat(&penalty), [15_000.0]);
+    assert_eq!(flat(penalty.backward().unwrap().get(&many.0[29_999]).unwrap()), [0.5]);
+}
+
+#[test]
+fn one_rounding_or_two_half_types_differ_by_an_ulp_at_most() {
+    let values: Vec<f64> = (1..500).map(|i| (f64::from(i) * 0.7).sin()).collect();
+    for (dtype, ulp) in [(DType::BF16, 7.9e-3), (DType::F16, 9.8e-4)] {
+        let model = Single::new(&values, dtype, Rule::l1(0.3).l2(0.7));
+        let data = || (model.weight.as_tensor() * 3.0).unwrap().sqr().unwrap().sum_all().unwrap();
+        let regularizer = model.regularizer().unwrap();
+        let in_loss = (data() + regularizer.penalty_like(&data()).unwrap()).unwrap().backward().unwrap();
+        let added = regularizer.add_subgradient(data().backward().unwrap()).unwrap();
+        let pairs = flat(added.get(&model.weight).unwrap()).into_iter().zip(flat(in_loss.get(&model.weight).unwrap()));
+        for (found, expected) in pairs {
+            assert!((found - expected).abs() <= ulp * expected.abs(), "{dtype:?}: {found} {expected}");
+        }
+    }
+}
+
+#[test]
 fn a_global_scale_multiplies_value_penalty_and_subgradient() {
     let model = Single::new(&[1.5, -2.0], DType::F64, Rule::l1(0.5));
     let mut regularizer = model.regularizer().unwrap();

@@ -116,7 +116,8 @@ pub fn zeros(values: &[f64]) -> Vec<bool> {
     values.iter().map(|value| *value == 0.0).collect()
 }
 
-/// The largest difference, relative to the larger of 1 and the reference.
+/// The largest difference, relative to the reference where that is above 1 and absolute below: the weights compared here are
+/// of order 1, and a weight near 0 has no more correct digits than its neighbours.
 pub fn worst(found: &[f64], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let pairs = found.iter().zip(expected);

@@ -57,6 +57,22 @@ fn a_step_of_another_shape_or_out_of_range_is_refused() {
 }
 
 #[test]
+fn a_penalty_out_of_its_range_is_refused() {
+    let error = kernel::prox(&tensor(&[1.0]), &Penalty::l1(-0.5), 1.0).unwrap_err();
+    assert_eq!(error.to_string(), "lambda = -0.5 (expected finite and ≥ 0)");
+}
+
+#[test]
+fn the_steps_of_half_types_are_not_rounded_to_them() {
+    let z = tensor(&[1.0, 100.0]).to_dtype(DType::F16).unwrap();
+    let steps = |step: f64| tensor(&[step, step]).to_dtype(DType::F32).unwrap();
+    // 1e5 is beyond f16, and 1e-8 is 0 in it.
+    assert_eq!(flat(&kernel::prox(&z, &Penalty::l1(1e-4), &steps(1e5)).unwrap()), [0.0, 90.0]);
+    let found = flat(&kernel::prox(&z, &Penalty::l1(1e7), &steps(1e-8)).unwrap());
+    assert!((found[0] - 0.9).abs() < 5e-4, "{found:?}");
+}
+
+#[test]
 fn integers_are_refused() {
     let z = Tensor::new(&[1u32, 2], &Device::Cpu).unwrap();
     let error = kernel::prox(&z, &Penalty::l1(1.0), 1.0).unwrap_err();

@@ -1,11 +1,14 @@
-//! The same bits on any number of threads, and the same list on every run.
+//! The same bits on any number of threads.
 
-use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::{Optimizer, VarBuilder, VarMap, linear};
-use l1_core::{ParamsProxAdamW, Penalty, ProxAdamW, Regularized, Rule, Visitor, kernel};
+use candle_core::{Device, Tensor};
+use candle_nn::Optimizer;
+use l1_core::{
+    Norm, ParamsProxAdamW, Penalty, ProxAdamW, Regularized,
+    kernel::{self, cpu},
+};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::models::{Single, flat};
+use crate::models::flat;
 
 /// Numbers of very different sizes, so that every order of additions rounds in its own way.
 fn numbers(count: usize) -> Vec<f64> {
@@ -30,58 +33,35 @@ fn the_value_has_the_same_bits_on_any_number_of_threads() {
 }
 
 #[test]
-fn a_step_has_the_same_bits_on_any_number_of_threads() {
-    let values = numbers(100_003);
-    let step = |threads| {
-        on_threads(threads, || {
-            let model = Single::new(&values, DType::F32, Rule::l1(1e-3).l2(0.1));
-            let params = ParamsProxAdamW { lr: 0.01, ..ParamsProxAdamW::new(model.regularizer().unwrap()) };
-            let mut opt = ProxAdamW::new(vec![model.weight.clone()], params).unwrap();
-            for _ in 0..3 {
-                opt.backward_step(&model.weight.sqr().unwrap().sum_all().unwrap()).unwrap();
-            }
-            model.weight.to_vec1::<f32>().unwrap().iter().map(|w| w.to_bits()).collect::<Vec<_>>()
-        })
-    };
-    let alone = step(1);
-    assert_eq!(step(2), alone);
-    assert_eq!(step(5), alone);
-}
-
-#[test]
-fn the_order_of_the_optimizers_variables_changes_no_bit() {
-    // `VarMap::all_vars` comes in another order on every run.
-    struct Model(VarMap, Vec<candle_nn::Linear>);
-    impl Regularized for Model {
-        fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
-            visitor.field("layers", Rule::l1(0.01), &self.1)
+fn norms_and_counts_have_the_same_bits_on_any_number_of_threads() {
+    let w = Tensor::new(numbers(300_007), &Device::Cpu).unwrap();
+    for norm in [Norm::L1, Norm::L2, Norm::P(3.0), Norm::Inf] {
+        let measure = |threads| on_threads(threads, || cpu::norm(&w, norm).unwrap());
+        let alone = measure(1);
+        for threads in [2, 3, 8] {
+            assert_eq!(measure(threads).to_bits(), alone.to_bits(), "{norm:?}");
         }
     }
-    let run = |reverse: bool| {
-        let varmap = VarMap::new();
-        let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
-        let layers = (0..5).map(|i| linear(4, 4, vb.pp(format!("layers.{i}"))).unwrap()).collect();
-        let model = Model(varmap, layers);
-        let regularizer = model.regularizer().unwrap();
-        let mut vars: Vec<Var> = vec![];
-        for (index, param) in regularizer.params().iter().enumerate() {
-            let var = Var::from_tensor(param.tensor()).unwrap();
-            let count = var.elem_count();
-            let values: Vec<f32> = numbers(100)[index..index + count].iter().map(|x| *x as f32).collect();
-            var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap()).unwrap();
-            vars.push(var);
-        }
-        assert_eq!(model.0.all_vars().len(), vars.len());
-        if reverse {
-            vars.reverse();
-        }
-        let penalty = flat(&regularizer.penalty().unwrap())[0].to_bits();
-        let value = regularizer.value().unwrap().to_bits();
-        let mut opt = ProxAdamW::new(vars.clone(), ParamsProxAdamW::new(regularizer)).unwrap();
-        let squares: Vec<_> = model.1.iter().map(|layer| layer.weight().sqr().unwrap().sum_all().unwrap()).collect();
-        opt.backward_step(&Tensor::stack(&squares, 0).unwrap().sum_all().unwrap()).unwrap();
-        let weights: Vec<_> = model.1.iter().flat_map(|layer| flat(layer.weight())).map(f64::to_bits).collect();
-        (penalty, value, weights)
+    let count = |threads| on_threads(threads, || cpu::counts(&w).unwrap().l1_norm);
+    assert_eq!(count(5).to_bits(), count(1).to_bits());
+}
+
+/// A whole training step, candle's matrix products included.
+#[test]
+fn training_has_the_same_bits_on_any_number_of_threads() {
+    let train = |threads| {
+        on_threads(threads, || {
+            let f = crate::models::Fixture::load("pytorch.safetensors");
+            let (model, vars) = crate::models::Mlp::start(&f, (0.002, 0.001), 0.01);
+            let mut opt = ProxAdamW::new(vars.clone(), ParamsProxAdamW::new(model.regularizer().unwrap())).unwrap();
+            for _ in 0..5 {
+                let output = candle_nn::Module::forward(&model, f.tensor("mlp.x")).unwrap();
+                opt.backward_step(&candle_nn::loss::cross_entropy(&output, f.tensor("mlp.labels")).unwrap()).unwrap();
+            }
+            vars.iter().flat_map(|var| flat(var)).map(f64::to_bits).collect::<Vec<_>>()
+        })
     };
-    assert_eq!(run(false), run(true));
+    let alone = train(1);
+    assert_eq!(train(2), alone);
+    assert_eq!(train(5), alone);
 }

@@ -6,8 +6,10 @@
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::{
+    formula::Sums,
+    norm::Norm,
     number::wide_dtype,
-    step::{AdamWStep, Counts, Norm, SgdStep, Step},
+    step::{AdamWStep, Counts, SgdStep, Step},
 };
 use crate::{Penalty, Result, kernel::cpu};
 
@@ -32,15 +34,12 @@ pub fn value(w: &Tensor, penalty: &Penalty) -> Result<f64> {
     if w.elem_count() == 0 {
         return Ok(0.0);
     }
-    let abs = number(&w.abs()?.sum_all()?)?;
-    if abs.is_nan() {
-        return Ok(f64::NAN);
-    }
-    if penalty.positive() && number(&w.min_all()?)? < 0.0 {
-        return Ok(f64::INFINITY);
-    }
-    let squares = if penalty.l2() == 0.0 { 0.0 } else { number(&w.sqr()?.sum_all()?)? };
-    Ok(cpu::times(penalty.lambda(), abs) + 0.5 * cpu::times(penalty.l2(), squares))
+    let sums = Sums {
+        abs: number(&w.abs()?.sum_all()?)?,
+        squares: if penalty.l2() == 0.0 { 0.0 } else { number(&w.sqr()?.sum_all()?)? },
+        negative: penalty.positive() && number(&w.min_all()?)? < 0.0,
+    };
+    Ok(sums.value(penalty))
 }
 
 /// `Ω(w)` as a differentiable scalar.
@@ -48,12 +47,15 @@ pub fn value(w: &Tensor, penalty: &Penalty) -> Result<f64> {
 /// The gradient of `Σ sign(w)·w` with the signs held fixed is sign(w), 0 at 0; that of candle's `abs` is 1 at 0.
 pub fn penalty(w: &Tensor, penalty: &Penalty, dtype: DType) -> Result<Tensor> {
     let w = w.to_dtype(dtype)?;
-    let signs = sign(&w.detach())?;
-    let mut total = ((signs * &w)?.sum_all()? * penalty.lambda())?;
-    if penalty.l2() != 0.0 {
-        total = (total + (w.sqr()?.sum_all()? * (0.5 * penalty.l2()))?)?;
+    // A strength of 0 charges 0 even for infinite weights.
+    let abs = || -> Result<Tensor> { Ok(((sign(&w.detach())? * &w)?.sum_all()? * penalty.lambda())?) };
+    let squares = || -> Result<Tensor> { Ok((w.sqr()?.sum_all()? * (0.5 * penalty.l2()))?) };
+    match (penalty.lambda() != 0.0, penalty.l2() != 0.0) {
+        (true, true) => Ok((abs()? + squares()?)?),
+        (false, true) => squares(),
+        // With λ = 0 a term of its own all the same: the result has to stay a function of w.
+        (_, false) => abs(),
     }
-    Ok(total)
 }
 
 /// `∂Ω(w)`; see [`super::subgradient`].
@@ -97,20 +99,22 @@ pub fn sgd_step(w: &Var, grad: &Tensor, buffer: Option<&Var>, step: &SgdStep) ->
         return Ok(()); // candle's operations return their argument there, which `Var::set` refuses
     }
     let (old, g) = (wide(&w.as_detached_tensor())?, wide(grad)?);
-    let direction = match buffer {
-        None => g,
-        Some(buffer) => {
-            let next = ((buffer.as_detached_tensor() * step.momentum)? + (&g * step.gradient_weight)?)?;
-            buffer.set(&next)?;
-            match step.lookahead {
-                Some(momentum) => (g + (next * momentum)?)?,
-                None => next,
-            }
-        }
+    let next_buffer = match buffer {
+        Some(buffer) => Some(((buffer.as_detached_tensor() * step.momentum)? + (&g * step.gradient_weight)?)?),
+        None => None,
+    };
+    let direction = match (&next_buffer, step.lookahead) {
+        (Some(next), Some(momentum)) => (g + (next * momentum)?)?,
+        (Some(next), None) => next.clone(),
+        (None, _) => g,
     };
     let z = ((old * step.keep)? - (direction * step.lr)?)?;
     let steps = (z.ones_like()? * step.prox_step)?;
-    Ok(w.set(&wide_prox(&z, &step.penalty, &steps)?.to_dtype(w.dtype())?)?)
+    let next_w = wide_prox(&z, &step.penalty, &steps)?.to_dtype(w.dtype())?;
+    if let (Some(buffer), Some(next)) = (buffer, next_buffer) {
+        buffer.set(&next)?;
+    }
+    Ok(w.set(&next_w)?)
 }
 
 /// One step of proximal AdamW; see [`AdamWStep`].
@@ -119,8 +123,11 @@ pub fn adamw_step(w: &Var, grad: &Tensor, m: &Var, v: &Var, step: &AdamWStep) ->
         return Ok(()); // candle's operations return their argument there, which `Var::set` refuses
     }
     let (old, g) = (wide(&w.as_detached_tensor())?, wide(grad)?);
-    let next_m = ((m.as_detached_tensor() * step.beta1)? + (&g * (1.0 - step.beta1))?)?;
-    let next_v = ((v.as_detached_tensor() * step.beta2)? + (g.sqr()? * (1.0 - step.beta2))?)?;
+    let old_m = m.as_detached_tensor();
+    let next_m = (&old_m + ((&g - &old_m)? * (1.0 - step.beta1))?)?;
+    let squares = ((&g * (1.0 - step.beta2))? * &g)?;
+    let largest = if g.dtype() == DType::F64 { f64::MAX } else { f32::MAX.into() };
+    let next_v = ((v.as_detached_tensor() * step.beta2)? + squares)?.minimum(largest)?;
     let p = (((&next_v * step.v_correction)?.sqrt()? + step.eps)?.recip()? * step.lr)?;
     let z = ((old * step.keep)? - (&p * (&next_m * step.m_correction)?)?)?;
     let next_w = wide_prox(&z, &step.penalty, &p)?.to_dtype(w.dtype())?;
@@ -157,10 +164,19 @@ pub fn norm(tensor: &Tensor, norm: Norm) -> Result<Tensor> {
     if x.elem_count() == 0 {
         return Ok(Tensor::zeros((), x.dtype(), x.device())?);
     }
-    Ok(match norm {
-        Norm::L1 => x.abs()?.sum_all()?,
-        Norm::L2 => x.sqr()?.sum_all()?.sqrt()?,
-        Norm::Inf => x.abs()?.max_all()?,
-        Norm::P(p) => x.abs()?.powf(p)?.sum_all()?.powf(p.recip())?,
-    })
+    let x = x.abs()?;
+    // `max_all` passes over NaN, in its own way on every device.
+    let largest = x.max_all()?;
+    let nan = (x.ne(&x)?.where_cond(&x, &x.zeros_like()?)?).sum_all()?;
+    // Powers of entries divided by the largest one neither overflow nor vanish.
+    let no_unit = (largest.eq(0.0)? + largest.eq(f64::INFINITY)?)?;
+    let unit = no_unit.where_cond(&largest.ones_like()?, &largest)?;
+    let scaled = || x.broadcast_div(&unit);
+    let norm = match norm {
+        Norm::L1 => x.sum_all()?,
+        Norm::L2 => (scaled()?.sqr()?.sum_all()?.sqrt()? * unit)?,
+        Norm::Inf => largest,
+        Norm::P(p) => (scaled()?.powf(p)?.sum_all()?.powf(p.recip())? * unit)?,
+    };
+    Ok((norm + nan)?)
 }

@@ -8,9 +8,10 @@ use num_traits::Float;
 use super::{
     access::{read, write},
     chunks,
-    formula::{AdamWCoefficients, Charge, SgdCoefficients},
+    formula::{AdamWCoefficients, Charge, SgdCoefficients, Sums},
+    norm::Norm,
     number::{Element, Real, for_dtype, slice, slice_mut},
-    step::{AdamWStep, Counts, Norm, SgdStep, Step},
+    step::{AdamWStep, Counts, SgdStep, Step},
 };
 use crate::{Penalty, Result};
 
@@ -26,14 +27,6 @@ pub(super) fn value_of(storage: &CpuStorage, layout: &Layout, penalty: &Penalty)
 fn storage_dtype(storage: &CpuStorage) -> candle_core::DType {
     use candle_core::backend::BackendStorage;
     storage.dtype()
-}
-
-/// What one pass over a tensor collects for its penalty.
-#[derive(Clone, Copy)]
-struct Sums {
-    abs: f64,
-    squares: f64,
-    negative: bool,
 }
 
 fn value_typed<T: Element>(storage: &CpuStorage, layout: &Layout, penalty: &Penalty) -> Result<f64> {
@@ -52,17 +45,8 @@ fn value_typed<T: Element>(storage: &CpuStorage, layout: &Layout, penalty: &Pena
         squares: a.squares + b.squares,
         negative: a.negative | b.negative,
     };
-    Ok(match chunks::reduce(slice::<T>(storage, layout)?, chunk, add) {
-        None => 0.0,
-        Some(sums) if sums.abs.is_nan() => f64::NAN,
-        Some(sums) if penalty.positive() && sums.negative => f64::INFINITY,
-        Some(sums) => times(penalty.lambda(), sums.abs) + 0.5 * times(penalty.l2(), sums.squares),
-    })
-}
-
-/// A strength of 0 charges 0 even for an infinite sum.
-pub(super) fn times(strength: f64, sum: f64) -> f64 {
-    if strength == 0.0 { 0.0 } else { strength * sum }
+    let sums = chunks::reduce(slice::<T>(storage, layout)?, chunk, add);
+    Ok(sums.map_or(0.0, |sums| sums.value(penalty)))
 }
 
 /// `grad ← grad + ∂Ω(w)`; see [`super::add_subgradient`].
@@ -171,8 +155,8 @@ fn prox_diagonal<T: Element>(
     steps_layout: &Layout,
 ) -> Result<()> {
     let charge = Charge::<T::Real>::new(penalty);
-    chunks::zip2(slice_mut::<T>(w, layout)?, slice::<T>(steps, steps_layout)?, |w, step| {
-        *w = T::store(charge.prox(w.load(), step.load()));
+    chunks::zip2(slice_mut::<T>(w, layout)?, slice::<T::Real>(steps, steps_layout)?, |w, step| {
+        *w = T::store(charge.prox(w.load(), *step));
     });
     Ok(())
 }
@@ -286,17 +270,33 @@ pub fn norm(tensor: &Tensor, norm: Norm) -> Result<f64> {
 
 fn norm_typed<T: Element>(storage: &CpuStorage, layout: &Layout, norm: Norm) -> Result<f64> {
     let values = slice::<T>(storage, layout)?;
-    // f64::max would drop a NaN.
-    let larger = |a: f64, b: f64| if a > b || a.is_nan() { a } else { b };
     Ok(match norm {
         Norm::L1 => sum(values, f64::abs),
-        Norm::L2 => sum(values, |x| x * x).sqrt(),
-        Norm::Inf => {
-            let chunk = |values: &[T]| values.iter().map(|value| value.load().wide().abs()).fold(0.0, larger);
-            chunks::reduce(values, chunk, larger).unwrap_or(0.0)
-        }
-        Norm::P(p) => sum(values, |x| x.abs().powf(p)).powf(p.recip()),
+        Norm::L2 => power_norm(values, 2.0, |x| x * x),
+        Norm::Inf => largest(values),
+        Norm::P(p) => power_norm(values, p, |x| x.abs().powf(p)),
     })
+}
+
+/// `(Σ power(x))^(1/p)`, by way of `x/max|x|` where the powers overflow or vanish.
+fn power_norm<T: Element>(values: &[T], p: f64, power: impl Fn(f64) -> f64 + Sync) -> f64 {
+    let root = |sum: f64| if p == 2.0 { sum.sqrt() } else { sum.powf(p.recip()) };
+    let plain = sum(values, &power);
+    if plain.is_normal() || plain.is_nan() {
+        return root(plain);
+    }
+    match largest(values) {
+        unit if unit == 0.0 || !unit.is_finite() => unit,
+        unit => unit * root(sum(values, |x| power(x / unit))),
+    }
+}
+
+/// `max|x|`, NaN if an entry is.
+fn largest<T: Element>(values: &[T]) -> f64 {
+    // f64::max would drop a NaN.
+    let larger = |a: f64, b: f64| if a > b || a.is_nan() { a } else { b };
+    let chunk = |values: &[T]| values.iter().map(|value| value.load().wide().abs()).fold(0.0, larger);
+    chunks::reduce(values, chunk, larger).unwrap_or(0.0)
 }
 
 fn sum<T: Element>(values: &[T], term: impl Fn(f64) -> f64 + Sync) -> f64 {

@@ -8,6 +8,32 @@ use crate::{
     },
 };
 
+/// What one pass over a tensor collects for its penalty.
+#[derive(Clone, Copy)]
+pub(super) struct Sums {
+    /// `Σ|w|`
+    pub(super) abs: f64,
+    /// `Σw²`
+    pub(super) squares: f64,
+    /// Whether an entry is below 0.
+    pub(super) negative: bool,
+}
+
+impl Sums {
+    /// `Ω(w) = λ·Σ|w| + ½·l2·Σw²`, `+∞` outside a sign constraint, NaN if an entry is NaN.
+    pub(super) fn value(&self, penalty: &Penalty) -> f64 {
+        // A strength of 0 charges 0 even for an infinite sum.
+        let times = |strength: f64, sum: f64| if strength == 0.0 { 0.0 } else { strength * sum };
+        if self.abs.is_nan() {
+            f64::NAN
+        } else if penalty.positive() && self.negative {
+            f64::INFINITY
+        } else {
+            times(penalty.lambda(), self.abs) + 0.5 * times(penalty.l2(), self.squares)
+        }
+    }
+}
+
 /// A penalty's numbers in the type of the arithmetic.
 #[derive(Clone, Copy)]
 pub(super) struct Charge<R> {
@@ -43,7 +69,8 @@ impl<R: Real> Charge<R> {
         let distance = if self.positive { z } else { z.abs() };
         // Written so that NaN fails the comparison and stays NaN.
         let shrunk = if distance <= threshold { R::zero() } else { z - threshold.copysign(z) };
-        shrunk / (R::one() + step * self.l2)
+        // Without a ridge the step may be as large as it likes.
+        if self.l2 == R::zero() { shrunk } else { shrunk / (R::one() + step * self.l2) }
     }
 }
 
@@ -93,7 +120,6 @@ impl<R: Real> SgdCoefficients<R> {
 /// The numbers of one proximal AdamW step in the type of the arithmetic; see [`AdamWStep`].
 #[derive(Clone, Copy)]
 pub(super) struct AdamWCoefficients<R> {
-    beta1: R,
     one_minus_beta1: R,
     beta2: R,
     one_minus_beta2: R,
@@ -108,7 +134,6 @@ pub(super) struct AdamWCoefficients<R> {
 impl<R: Real> AdamWCoefficients<R> {
     pub(super) fn new(step: &AdamWStep) -> Self {
         Self {
-            beta1: R::of(step.beta1),
             one_minus_beta1: R::of(1.0 - step.beta1),
             beta2: R::of(step.beta2),
             one_minus_beta2: R::of(1.0 - step.beta2),
@@ -124,8 +149,10 @@ impl<R: Real> AdamWCoefficients<R> {
     /// One coordinate: moments, the Adam move, and the prox in the metric 1/p of that move.
     #[inline(always)]
     pub(super) fn step(&self, w: R, g: R, m: &mut R, v: &mut R) -> R {
-        *m = self.beta1 * *m + self.one_minus_beta1 * g;
-        *v = self.beta2 * *v + self.one_minus_beta2 * g * g;
+        // As an interpolation: in f32 the rounded β₁ and 1 − β₁ need not sum to 1, which would change the strength of λ.
+        *m = *m + self.one_minus_beta1 * (g - *m);
+        // An infinite v would never decay, and its weight never move again.
+        *v = (self.beta2 * *v + self.one_minus_beta2 * g * g).min(R::max_value());
         let p = self.lr / ((*v * self.v_correction).sqrt() + self.eps);
         self.charge.prox(self.keep * w - p * (*m * self.m_correction), p)
     }

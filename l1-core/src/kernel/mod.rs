@@ -1,5 +1,5 @@
-//! The operations on tensors that everything else is made of, and which implementation runs them: [`cpu`] on the CPU,
-//! [`composed`] elsewhere.
+//! The operations on tensors that everything else is made of, and which implementation runs them: `cpu.rs` on the CPU,
+//! `composed.rs` elsewhere.
 //!
 //! | operation | formula |
 //! |---|---|
@@ -13,17 +13,23 @@ use crate::{Error, Penalty, Result};
 
 mod access;
 mod chunks;
+#[doc(hidden)]
 pub mod composed;
+#[doc(hidden)]
 pub mod cpu;
 mod formula;
-pub(crate) mod gradient;
+mod in_loss;
+mod norm;
 mod number;
 mod step;
 
 pub(crate) use access::storage_key;
 pub(crate) use composed::number;
+pub use norm::Norm;
 pub(crate) use number::{is_supported, wide_dtype};
-pub use step::{AdamWStep, Counts, Norm, SgdStep, Step};
+pub use step::Step;
+#[doc(hidden)]
+pub use step::{AdamWStep, Counts, SgdStep};
 
 fn on_cpu(tensor: &Tensor) -> bool {
     tensor.device().is_cpu()
@@ -79,13 +85,16 @@ pub fn subgradient(w: &Tensor, penalty: &Penalty) -> Result<Tensor> {
 /// ```
 ///
 /// # Errors
-/// [`Error::InvalidParameter`] for a negative or non-finite step (a number, not a tensor's entries), [`Error::ShapeMismatch`]
-/// when `step` has another shape, [`Error::UnsupportedDType`].
+/// [`Error::InvalidParameter`] for a negative or non-finite λ, l2 or step (a number, not a tensor's entries),
+/// [`Error::ShapeMismatch`] when `step` has another shape, [`Error::UnsupportedDType`].
 ///
 /// Parikh & Boyd, *Proximal Algorithms* (2014), §6.5.2 and §2.1 (ridge); Zou & Hastie 2005.
 pub fn prox<'s>(z: &Tensor, penalty: &Penalty, step: impl Into<Step<'s>>) -> Result<Tensor> {
     check_dtype("z", z)?;
     let step = step.into();
+    if let Some((name, value, expected)) = penalty.invalid_for(z.dtype()) {
+        return Err(Error::InvalidParameter { name, value, expected });
+    }
     check_step(z, &step)?;
     if !on_cpu(z) {
         return composed::prox(z, penalty, step);
@@ -94,7 +103,7 @@ pub fn prox<'s>(z: &Tensor, penalty: &Penalty, step: impl Into<Step<'s>>) -> Res
     match step {
         Step::Scalar(_) => cpu::prox_in_place(&result, penalty, step)?,
         Step::Diagonal(steps) => {
-            let steps = steps.to_dtype(z.dtype())?.contiguous()?;
+            let steps = steps.to_dtype(wide_dtype(z.dtype()))?.contiguous()?;
             cpu::prox_in_place(&result, penalty, Step::Diagonal(&steps))?;
         }
     }
@@ -127,38 +136,9 @@ pub(crate) fn prox_in_place(w: &Var, penalty: &Penalty, step: f64) -> Result<()>
 pub(crate) fn penalty(w: &Tensor, penalty: &Penalty, dtype: DType) -> Result<Tensor> {
     check_dtype("w", w)?;
     if on_cpu(w) {
-        Ok(w.contiguous()?.apply_op1(InLoss { penalty: *penalty, dtype })?)
+        Ok(w.contiguous()?.apply_op1(in_loss::InLoss { penalty: *penalty, dtype })?)
     } else {
         composed::penalty(w, penalty, dtype)
-    }
-}
-
-/// The penalty as a node of candle's graph, with its own gradient.
-struct InLoss {
-    penalty: Penalty,
-    dtype: DType,
-}
-
-impl candle_core::CustomOp1 for InLoss {
-    fn name(&self) -> &'static str {
-        "l1-penalty"
-    }
-
-    fn cpu_fwd(
-        &self,
-        storage: &candle_core::CpuStorage,
-        layout: &candle_core::Layout,
-    ) -> candle_core::Result<(candle_core::CpuStorage, candle_core::Shape)> {
-        let value = cpu::value_of(storage, layout, &self.penalty)?;
-        let storage = match self.dtype {
-            DType::F64 => candle_core::CpuStorage::F64(vec![value]),
-            _ => candle_core::CpuStorage::F32(vec![value as f32]),
-        };
-        Ok((storage, ().into()))
-    }
-
-    fn bwd(&self, w: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        w.detach().apply_op2_no_bwd(&grad.detach(), &cpu::Subgradient(self.penalty)).map(Some)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the fused optimizer steps are told: plain numbers, the same for a whole tensor.
+//! What the operations are told, and what they tell: plain numbers, the same for a whole tensor.
 
 use crate::Penalty;
 
@@ -62,42 +62,6 @@ impl From<f64> for Step<'_> {
 impl<'a> From<&'a candle_core::Tensor> for Step<'a> {
     fn from(step: &'a candle_core::Tensor) -> Self {
         Self::Diagonal(step)
-    }
-}
-
-/// The order p of a norm `(Σ|xᵢ|ᵖ)^(1/p)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Norm {
-    /// `Σ|xᵢ|`.
-    L1,
-    /// `√Σxᵢ²`.
-    L2,
-    /// `max|xᵢ|`.
-    Inf,
-    /// Any other p ≥ 1.
-    P(f64),
-}
-
-impl Norm {
-    /// p as a number.
-    #[must_use]
-    pub fn p(self) -> f64 {
-        match self {
-            Self::L1 => 1.0,
-            Self::L2 => 2.0,
-            Self::Inf => f64::INFINITY,
-            Self::P(p) => p,
-        }
-    }
-
-    /// The same norm by its own name where it has one.
-    pub(crate) fn normalized(self) -> Self {
-        match self.p() {
-            1.0 => Self::L1,
-            2.0 => Self::L2,
-            f64::INFINITY => Self::Inf,
-            p => Self::P(p),
-        }
     }
 }
 

@@ -23,7 +23,7 @@ pub struct ParamsProxAdamW {
     pub beta1: f64,
     /// Decay of the second moment, in `[0, 1)`. 0.999 at first.
     pub beta2: f64,
-    /// ε, added to the root of the second moment: > 0 (in f32 too, where the arithmetic is f32). 1e-8 at first.
+    /// ε, added to the root of the second moment: > 0, and ≥ 1e-20 where the arithmetic is f32. 1e-8 at first.
     pub eps: f64,
     /// Decoupled weight decay of weights and embeddings (never of biases and norms): finite and ≥ 0. **0** at first, unlike
     /// candle's 0.01: with decay the fixed points are no longer stationary for loss + Ω. An exact ridge is `l2`.
@@ -55,7 +55,14 @@ impl ParamsProxAdamW {
 /// `w ← prox of Ω in the metric 1/p, at (1 − lr·wd)·w − p∘m̂`, for an elastic net `S(z, pλ)/(1 + p·l2)`.
 ///
 /// A Euclidean prox with step lr behind Adam would leave the support all but unpenalized, since Adam's own move is not lr·∇f.
-/// Moments of bf16 and f16 variables are kept in f32.
+///
+/// What to know:
+/// * A penalized entry whose gradients have all been 0 has `p = lr/ε`: one step sets it to exactly 0, whatever its size
+///   (`|w| ≤ lr·λ/ε`). That is right at a fixed point, but it empties pretrained weights that the first batches do not touch,
+///   rows of an embedding above all. A larger ε bounds p; [`ProxSgd`](super::ProxSgd) has no such steps; `skip` spares the field.
+/// * Moments of bf16 and f16 variables are kept in f32, but the weights are rounded: a move below half an ulp of a weight is
+///   lost, so that fixed points are stationary up to `ulp(w)/(2p)` only. Keep weights in f32 where the last digits matter.
+/// * The check for NaN and ∞ is of the gradients; a weight that overflows its dtype by a finite step does so unnoticed.
 ///
 /// Gradients of the loss alone go in; no penalty in the loss. Loshchilov & Hutter 2019; the prox in the metric: Yun, Lozano &
 /// Yang 2021.
@@ -113,13 +120,13 @@ impl ProxAdamW {
         &mut self.params.regularizer
     }
 
-    /// `Optimizer::step` with l1's own error, to be matched on: candle's keeps only the message.
-    ///
-    /// # Errors
-    /// As of the type.
-    pub fn try_step(&mut self, grads: &GradStore) -> Result<()> {
+    fn try_step(&mut self, grads: &GradStore) -> Result<()> {
         self.params.check()?;
         let Self { slots, params } = self;
+        // The largest step of a coordinate has to be a number in its arithmetic.
+        let in_range =
+            params.lr / params.eps <= f32::MAX.into() || !vars::any_narrow(slots.iter().map(|slot| &slot.var));
+        vars::check("lr", params.lr, in_range, "at most 3.4e38·eps where the arithmetic is f32")?;
         let step = |slot: &mut Slot, planned| slot.step(params, &planned);
         vars::step_all(slots, |slot| &slot.var, grads, &params.regularizer, step)
     }
@@ -150,10 +157,11 @@ impl Optimizer for ProxAdamW {
 
     fn new(vars: Vec<Var>, params: ParamsProxAdamW) -> CandleResult<Self> {
         params.check()?;
-        let vars = vars::distinct(vars);
+        let vars = vars::distinct(vars)?;
         vars::check_covers(&params.regularizer, vars.iter())?;
-        let representable = params.eps >= vars::tiniest(vars.iter());
-        vars::check("eps", params.eps, representable, "at least 1.2e-38 where the arithmetic is f32")?;
+        // A square below 1.4e-45 vanishes in f32, and then the move is lr·g/ε.
+        let in_range = params.eps >= 1e-20 || !vars::any_narrow(vars.iter());
+        vars::check("eps", params.eps, in_range, "at least 1e-20 where the arithmetic is f32")?;
         let slot = |var: Var| Ok(Slot { m: vars::moment(&var)?, v: vars::moment(&var)?, var, steps: 0 });
         let slots = vars.into_iter().map(slot).collect::<Result<_, Error>>()?;
         Ok(Self { slots, params })

@@ -15,6 +15,7 @@ const EPS: f64 = 1e-6;
 
 /// What [`clip_grad_norm_with`] does with a norm that is NaN or infinite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NonFinite {
     /// Refuse it: an error, and nothing is changed. Reads the norm, so a GPU has to finish its work first.
     #[default]
@@ -85,7 +86,11 @@ pub fn clip_grad_norm_with(
     if max_norm == f64::INFINITY {
         return Ok(total);
     }
-    let factor = ((&total + EPS)?.recip()? * max_norm)?.minimum(1.0)?;
+    if first.device().is_cpu() && kernel::number(&total)? + EPS <= max_norm {
+        return Ok(total); // times 1
+    }
+    let factor = ((&total + EPS)?.recip()? * max_norm)?;
+    let factor = keep_nan(&factor, &factor.minimum(1.0)?)?;
     for (_, var, grad) in &found {
         let wide = wide_dtype(grad.dtype());
         let factor = factor.to_dtype(wide)?.to_device(grad.device())?;
@@ -104,9 +109,14 @@ pub fn clip_grad_norm_with(
 pub fn clip_grad_value(grads: &mut GradStore, vars: &[Var], clip_value: f64) -> Result<()> {
     check("clip_value", clip_value, clip_value.is_finite() && clip_value > 0.0, "finite and > 0")?;
     for (_, var, grad) in with_gradients(grads, vars) {
-        grads.insert(var, grad.clamp(-clip_value, clip_value)?);
+        grads.insert(var, keep_nan(&grad, &grad.clamp(-clip_value, clip_value)?)?);
     }
     Ok(())
+}
+
+/// `clamped`, but NaN where `original` is: on CUDA candle's minimum and maximum pass over NaN.
+fn keep_nan(original: &Tensor, clamped: &Tensor) -> Result<Tensor> {
+    Ok(original.ne(original)?.where_cond(original, clamped)?)
 }
 
 /// The norm over all gradients together, from those of each.

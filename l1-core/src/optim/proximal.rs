@@ -76,11 +76,7 @@ impl<O: Optimizer> Proximal<O> {
         &mut self.regularizer
     }
 
-    /// `Optimizer::step` with l1's own error, to be matched on: candle's keeps only the message.
-    ///
-    /// # Errors
-    /// As of the type.
-    pub fn try_step(&mut self, grads: &GradStore) -> Result<()> {
+    fn try_step(&mut self, grads: &GradStore) -> Result<()> {
         let lr = self.inner.learning_rate();
         vars::check_strength("lr", lr)?;
         let plan = vars::plan(self.vars.iter(), grads, &self.regularizer)?;
@@ -99,7 +95,7 @@ impl<O: Optimizer> Optimizer for Proximal<O> {
     type Config = ParamsProximal<O::Config>;
 
     fn new(vars: Vec<Var>, params: Self::Config) -> CandleResult<Self> {
-        let vars = vars::distinct(vars);
+        let vars = vars::distinct(vars)?;
         vars::check_covers(&params.regularizer, vars.iter())?;
         let inner = O::new(vars.clone(), params.optimizer)?;
         Ok(Self { inner, vars, regularizer: params.regularizer })

@@ -61,6 +61,10 @@ impl ParamsProxSgd {
 ///
 /// Gradients of the loss alone go in; no penalty in the loss.
 ///
+/// bf16 and f16 weights are rounded after each step: a move below half an ulp of a weight is lost, so that fixed points are
+/// stationary up to `ulp(w)/(2·lr·W)` only. The check for NaN and ∞ is of the gradients; a weight that overflows its dtype by a
+/// finite step does so unnoticed.
+///
 /// ```
 /// use candle_core::{Device, Tensor, Var};
 /// use candle_nn::Optimizer;
@@ -126,13 +130,13 @@ impl ProxSgd {
         &mut self.params.regularizer
     }
 
-    /// `Optimizer::step` with l1's own error, to be matched on: candle's keeps only the message.
-    ///
-    /// # Errors
-    /// As of the type.
-    pub fn try_step(&mut self, grads: &GradStore) -> Result<()> {
+    fn try_step(&mut self, grads: &GradStore) -> Result<()> {
         self.params.check()?;
         let Self { slots, params } = self;
+        // W_k stays below 1/(1 − μ); the step of the prox has to be a number in its arithmetic.
+        let largest = params.lr / (1.0 - params.momentum);
+        let in_range = largest <= f32::MAX.into() || !vars::any_narrow(slots.iter().map(|slot| &slot.var));
+        vars::check("lr", params.lr, in_range, "at most 3.4e38·(1 − momentum) where the arithmetic is f32")?;
         let step = |slot: &mut Slot, planned| slot.step(params, &planned);
         vars::step_all(slots, |slot| &slot.var, grads, &params.regularizer, step)
     }
@@ -165,7 +169,7 @@ impl Optimizer for ProxSgd {
 
     fn new(vars: Vec<Var>, params: ParamsProxSgd) -> CandleResult<Self> {
         params.check()?;
-        let vars = vars::distinct(vars);
+        let vars = vars::distinct(vars)?;
         vars::check_covers(&params.regularizer, vars.iter())?;
         let slot = |var: Var| {
             let buffer = if params.momentum == 0.0 { None } else { Some(vars::moment(&var)?) };

@@ -5,30 +5,43 @@ use std::collections::HashSet;
 use candle_core::{DType, Tensor, Var, backprop::GradStore};
 
 use crate::{
-    Error, ParamPath, Penalty, RegularizedGrads, Regularizer, Result, Role,
-    kernel::{gradient, is_supported, wide_dtype},
+    Error, ParamPath, Penalty, RegularizedGrads, Regularizer, Result, Role, gradient,
+    kernel::{is_supported, wide_dtype},
 };
 
-/// The variables of floating-point type, each once: a variable that is listed twice is to be stepped once.
-pub(super) fn distinct(vars: Vec<Var>) -> Vec<Var> {
+/// The variables of floating-point type (as candle's optimizers take them), each once: a variable that is listed twice is to be
+/// stepped once.
+pub(super) fn distinct(vars: Vec<Var>) -> Result<Vec<Var>> {
     let mut seen = HashSet::new();
-    vars.into_iter().filter(|var| is_supported(var.dtype()) && seen.insert(var.id())).collect()
+    let vars: Vec<_> = vars.into_iter().filter(|var| var.dtype().is_float() && seen.insert(var.id())).collect();
+    match vars.iter().position(|var| !is_supported(var.dtype())) {
+        None => Ok(vars),
+        Some(index) => {
+            let found = vars[index].dtype();
+            Err(Error::UnsupportedDType { argument: unnamed(index, &vars[index]).to_string(), found })
+        }
+    }
+}
+
+/// What a variable is called that the regularizer does not know.
+fn unnamed(index: usize, var: &Var) -> ParamPath {
+    ParamPath::from(format!("(variable {index} of the optimizer, shape {:?})", var.dims()).as_str())
 }
 
 /// At least one penalized parameter is among the variables.
-pub(super) fn check_covers<'v>(regularizer: &Regularizer, vars: impl Iterator<Item = &'v Var>) -> Result<()> {
+pub(super) fn check_covers<'v>(
+    regularizer: &Regularizer,
+    mut vars: impl Iterator<Item = &'v Var> + Clone,
+) -> Result<()> {
     regularizer.check_not_empty()?;
-    let vars: HashSet<_> = vars.map(|var| var.id()).collect();
-    let mut penalized = regularizer.penalized().map(|(param, _)| param);
-    let Some(first) = penalized.next() else { return Ok(()) };
-    if vars.contains(&first.tensor.id()) || penalized.any(|param| vars.contains(&param.tensor.id())) {
+    let is_penalized = |var: &Var| regularizer.get(var).is_some_and(|param| param.decision.penalty().is_some());
+    let all = vars.clone();
+    if vars.any(is_penalized) {
         return Ok(());
     }
-    Err(Error::ForeignVariables {
-        penalized: regularizer.penalized().count(),
-        first: first.path.clone(),
-        variables: vars.len(),
-    })
+    let mut penalized = regularizer.penalized().map(|(param, _)| param);
+    let Some(first) = penalized.next() else { return Ok(()) };
+    Err(Error::ForeignVariables { penalized: 1 + penalized.count(), first: first.path.clone(), variables: all.count() })
 }
 
 /// What one variable's step needs of the outside.
@@ -43,25 +56,25 @@ pub(super) struct Planned {
 ///
 /// `None` stands for an unpenalized variable without a gradient: it is left alone.
 pub(super) fn plan<'v>(
-    vars: impl Iterator<Item = &'v Var>,
+    vars: impl Iterator<Item = &'v Var> + Clone,
     grads: &GradStore,
     regularizer: &Regularizer,
 ) -> Result<Vec<Option<Planned>>> {
+    // Again at each step: the regularizer may have been replaced.
+    check_covers(regularizer, vars.clone())?;
     RegularizedGrads::refuse(grads)?;
+    let taken = gradient::Taken::by(vars.clone().map(|var| var.as_tensor()));
     let plan_one = |(index, var): (usize, &Var)| {
         let param = regularizer.get(var);
-        let path = match param {
-            Some(param) => param.path.clone(),
-            None => ParamPath::from(format!("(variable {index} of the optimizer, shape {:?})", var.dims()).as_str()),
-        };
+        let path = || param.map_or_else(|| unnamed(index, var), |param| param.path.clone());
         let penalty = param.and_then(|param| regularizer.penalty_of(param)).filter(|penalty| !penalty.is_none());
-        match gradient::get(&path, var, grads)? {
+        match gradient::get(path, var, grads, &taken)? {
             Some(grad) => Ok(Some(Planned {
                 grad,
                 penalty: penalty.unwrap_or(Penalty::NONE),
                 decays: param.is_some_and(|param| matches!(param.role, Role::Weight { .. } | Role::Embedding)),
             })),
-            None if penalty.is_some() => Err(Error::MissingGradient { path }),
+            None if penalty.is_some() => Err(Error::MissingGradient { path: path() }),
             None => Ok(None),
         }
     };
@@ -76,7 +89,7 @@ pub(super) fn step_all<S>(
     regularizer: &Regularizer,
     step: impl Fn(&mut S, Planned) -> Result<()>,
 ) -> Result<()> {
-    let plan = plan(slots.iter().map(var), grads, regularizer)?;
+    let plan = plan(slots.iter().map(&var), grads, regularizer)?;
     let mut planned = slots.iter_mut().zip(plan).filter_map(|(slot, planned)| Some((slot, planned?)));
     planned.try_for_each(|(slot, planned)| step(slot, planned))
 }
@@ -86,9 +99,9 @@ pub(super) fn moment(var: &Var) -> Result<Var> {
     Ok(Var::zeros(var.shape(), wide_dtype(var.dtype()), var.device())?)
 }
 
-/// The smallest positive number of the arithmetic that steps of these variables are done in.
-pub(super) fn tiniest<'v>(mut vars: impl Iterator<Item = &'v Var>) -> f64 {
-    if vars.all(|var| var.dtype() == DType::F64) { f64::MIN_POSITIVE } else { f32::MIN_POSITIVE.into() }
+/// Whether steps of some of these variables are computed in f32.
+pub(super) fn any_narrow<'v>(mut vars: impl Iterator<Item = &'v Var>) -> bool {
+    vars.any(|var| var.dtype() != DType::F64)
 }
 
 /// A hyperparameter in its range, or an error that names it.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use candle_core::DType;
 use serde::Serialize;
 
 /// The penalty of one parameter,
@@ -104,6 +105,13 @@ impl Penalty {
             .into_iter()
             .find(|(_, value)| !is_strength(*value))
             .map(|(key, value)| (key, value, STRENGTH))
+    }
+
+    /// [`invalid`](Self::invalid) for a tensor: what is finite in f64 may not be in the f32 that narrower types compute in.
+    pub(crate) fn invalid_for(&self, dtype: DType) -> Option<(&'static str, f64, &'static str)> {
+        let too_large = |value: f64| dtype != DType::F64 && value > f32::MAX.into();
+        let narrow = [("lambda", self.lambda), ("l2", self.l2)].into_iter().find(|(_, value)| too_large(*value));
+        self.invalid().or(narrow.map(|(key, value)| (key, value, "at most 3.4e38, the largest f32")))
     }
 
     /// The part that has no gradient and so cannot stand in a loss.
