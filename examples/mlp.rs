@@ -91,7 +91,8 @@ fn main() -> Result<()> {
 
     println!("{}", table(&with_penalty, &by_prox));
     println!("The penalty in the loss makes weights small; only the proximal step makes them zero.");
-    println!("A pixel without any weight need not be scanned, and a unit switched off can be cut out.\n");
+    println!("A pixel without any weight need not be scanned, and a unit switched off, which says the same of every");
+    println!("image, can be cut out once its constant is in the next biases.\n");
     println!("ProxAdamW: how many hidden units look at each pixel.\n\n{}", by_prox.pixel_map());
     for outcome in [&with_penalty, &by_prox] {
         println!("{}:\n{}\n", outcome.name, outcome.report);

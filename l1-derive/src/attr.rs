@@ -10,7 +10,7 @@ use syn::ext::IdentExt;
 use syn::parse::ParseStream;
 use syn::parse::discouraged::Speculative;
 use syn::spanned::Spanned;
-use syn::{Attribute, Error, Expr, MacroDelimiter, Meta, Result, Token};
+use syn::{Attribute, Error, Expr, GenericParam, Generics, MacroDelimiter, Meta, Result, Token};
 
 use crate::errors::Errors;
 use crate::value::{Grammar, Value, closest, found};
@@ -196,7 +196,11 @@ impl Items {
 
 /// The attributes that are ours.
 fn l1_attributes(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
-    attrs.iter().filter(|attr| attr.path().is_ident("l1"))
+    attrs.iter().filter(|attr| is_l1(attr))
+}
+
+fn is_l1(attr: &Attribute) -> bool {
+    attr.path().is_ident("l1")
 }
 
 /// A variant has no rule of its own.
@@ -204,6 +208,24 @@ pub(crate) fn refuse_on_variant(attrs: &[Attribute], errors: &mut Errors) {
     for attr in l1_attributes(attrs) {
         let message = "`#[l1(..)]` on a variant: write it on the enum, for all its fields, or on a field";
         errors.at(attr.path().span(), message);
+    }
+}
+
+/// Neither has a type, lifetime or constant parameter.
+pub(crate) fn refuse_on_parameters(generics: &mut Generics, errors: &mut Errors) {
+    for param in &mut generics.params {
+        let attrs = match param {
+            GenericParam::Type(param) => &mut param.attrs,
+            GenericParam::Lifetime(param) => &mut param.attrs,
+            GenericParam::Const(param) => &mut param.attrs,
+        };
+        for attr in l1_attributes(attrs) {
+            let message =
+                "`#[l1(..)]` on a parameter: write it on the struct or enum, for all its fields, or on a field";
+            errors.at(attr.path().span(), message);
+        }
+        // The implementation repeats the parameters, and nobody knows `l1` there.
+        attrs.retain(|attr| !is_l1(attr));
     }
 }
 

@@ -10,6 +10,9 @@ use syn::{Expr, Macro, Path, Type, TypePath};
 
 use crate::model::{Model, Treatment};
 
+/// Types that are `Regularized` whatever their parameter is.
+const ASK_FOR_NOTHING: &[&str] = &["PhantomData", "Traced"];
+
 /// The where-predicates beside those of the type itself.
 pub(crate) fn predicates(model: &Model) -> Vec<TokenStream> {
     if let Some(bound) = &model.bound {
@@ -62,7 +65,7 @@ impl<'a> Used<'a> {
 
 impl<'a> Visit<'a> for Used<'a> {
     fn visit_type_path(&mut self, ty: &'a TypePath) {
-        if ty.path.segments.last().is_some_and(|last| last.ident == "PhantomData") {
+        if ty.path.segments.last().is_some_and(|last| ASK_FOR_NOTHING.iter().any(|name| last.ident == name)) {
             return;
         }
         if let Some(qself) = &ty.qself {

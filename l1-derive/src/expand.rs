@@ -73,7 +73,11 @@ impl<'a> Body<'a> {
             Shape::Struct(fields) => fields.iter().map(|field| self.statement(field, &through_self(field))).collect(),
             Shape::Enum(variants) if variants.is_empty() => return quote!(match *self {}),
             Shape::Enum(variants) => {
-                let arms = variants.iter().map(|variant| self.arm(variant));
+                let some = variants.iter().any(|variant| !variant.fields.is_empty());
+                let arms = variants.iter().map(|variant| {
+                    // Like `None`: there is nothing now, but there may be.
+                    if some && variant.fields.is_empty() { self.absent(variant) } else { self.arm(variant) }
+                });
                 quote!(match self { #(#arms)* })
             }
         };
@@ -86,6 +90,11 @@ impl<'a> Body<'a> {
             #fields
             ::core::result::Result::Ok(())
         }
+    }
+
+    fn absent(&self, Variant { ident, fields }: &Variant) -> TokenStream {
+        let (visitor, pattern) = (&self.visitor, pattern(fields));
+        quote!(Self::#ident #pattern => #visitor.absent(),)
     }
 
     fn arm(&self, variant: &Variant) -> TokenStream {

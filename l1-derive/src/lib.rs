@@ -75,12 +75,14 @@ use proc_macro::TokenStream;
 /// # Paths
 ///
 /// A field adds its name to the path, and a field of a tuple its number: `fc1.weight`, `0.weight`. The active variant of an
-/// enum adds nothing, and neither does the field of a variant with a single unnamed field, unless it is renamed.
+/// enum adds nothing, and neither does the field of a variant with a single unnamed field, unless it is renamed. A variant
+/// without fields is to the enum what `None` is to an `Option`: a penalty above it need not reach anything.
 ///
 /// # Bounds
 ///
 /// A type parameter that occurs in the type of a visited field has to be `Regularized`, an associated type such as
-/// `T::Layer` likewise. Fields with `skip`, `opaque` or `with` ask for nothing, and neither does `PhantomData<T>`.
+/// `T::Layer` likewise. Fields with `skip`, `opaque` or `with` ask for nothing, and neither do `PhantomData<T>` and
+/// `Traced<T>`.
 ///
 /// # Errors
 ///

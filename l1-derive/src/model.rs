@@ -5,7 +5,7 @@ use quote::quote;
 use syn::ext::IdentExt;
 use syn::{Data, DeriveInput, ExprPath, Fields, Generics, LitStr, Member, Type, WherePredicate};
 
-use crate::attr::{Items, Key, Place, refuse_on_variant};
+use crate::attr::{Items, Key, Place, refuse_on_parameters, refuse_on_variant};
 use crate::errors::Errors;
 use crate::valid;
 use crate::value::{Argument, Value};
@@ -67,8 +67,9 @@ pub(crate) struct Rule(Vec<(Key, Argument)>);
 
 impl Model {
     /// Reads the whole type. What comes back is to be used only if no mistake was found.
-    pub(crate) fn read(input: DeriveInput, errors: &mut Errors) -> Self {
+    pub(crate) fn read(mut input: DeriveInput, errors: &mut Errors) -> Self {
         let items = Items::read(&input.attrs, Place::Type, errors);
+        refuse_on_parameters(&mut input.generics, errors);
         let shape = match input.data {
             Data::Struct(data) => {
                 let naming = valid::transparent_struct(&items, &input.ident, &data.fields, errors);

@@ -1,6 +1,6 @@
 //! The grammar of the values: what may follow a key, and what is checked about it already here.
 
-use proc_macro2::{Delimiter, Ident, Literal, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Ident, Literal, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident};
 use syn::parse::ParseStream;
 use syn::punctuated::Punctuated;
@@ -232,7 +232,9 @@ fn name(literal: LitStr) -> Result<Value> {
 }
 
 fn predicates(literal: &LitStr) -> Result<Value> {
-    LitStr::new(&literal.value(), literal.span().resolved_at(proc_macro2::Span::call_site()))
+    // As if the macro had written them, or rustc would offer to add a bound behind the closing quote.
+    let span = literal.span().resolved_at(Span::call_site());
+    LitStr::new(&literal.value(), span)
         .parse_with(Punctuated::<WherePredicate, Token![,]>::parse_terminated)
         .map(|predicates| Value::Predicates(predicates.into_iter().collect()))
         .map_err(|error| {

@@ -1,1 +1,15 @@
 //! The macro: what compiles does what it says, what makes no sense does not compile.
+
+mod compile_fail;
+mod containers;
+mod enums;
+mod generics;
+mod given;
+mod inheritance;
+mod keys;
+mod layers;
+mod refused;
+mod said;
+mod shapes;
+mod skipping;
+mod traced;

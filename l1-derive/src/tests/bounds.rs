@@ -34,6 +34,12 @@ fn phantom_data_asks_for_nothing() {
 }
 
 #[test]
+fn a_traced_layer_asks_for_nothing() {
+    let source = "struct A<T, U>(Traced<T>, Vec<l1_core::Traced<U>>);";
+    assert!(predicates(source).is_empty());
+}
+
+#[test]
 fn an_associated_type_is_bounded_in_place_of_its_parameter() {
     let source =
         "struct A<T: Net>(T::Layer, Vec<T::Layer>, <T as Net>::Head, <Vec<T> as Net>::Head, <u8 as Net>::Head);";

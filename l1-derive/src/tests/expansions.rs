@@ -105,6 +105,11 @@ fn an_enum_visits_its_active_variant() {
 }
 
 #[test]
+fn an_enum_without_any_fields_visits_nothing() {
+    snapshot!("enum Kind { Small, Large {}, Huge() }");
+}
+
+#[test]
 fn an_empty_enum_cannot_be_visited() {
     snapshot!("enum Never {}");
 }

@@ -62,6 +62,10 @@ fn an_attribute_in_the_wrong_place_is_sent_home() {
             &["`#[l1(..)]` on a variant: write it on the enum, for all its fields, or on a field"],
         ),
         (
+            "struct A<#[l1(bias)] 'a, #[l1(skip)] T, #[l1(lambda = 1)] const N: usize>(&'a [T; N]);",
+            &["`#[l1(..)]` on a parameter: write it on the struct or enum, for all its fields, or on a field"; 3],
+        ),
+        (
             "#[l1(lambda = -1)] union A { a: u8 }",
             &[
                 "`lambda = -1` is negative: expected a finite number ≥ 0",

@@ -1,0 +1,15 @@
+use candle_nn::Linear;
+use l1_core::Regularized;
+
+#[derive(Regularized)]
+struct Encoder {
+    fc1: Linear,
+}
+
+struct Net {
+    encoder: Encoder,
+    #[l1(lambda = 0.1)]
+    fc1: Linear,
+}
+
+fn main() {}

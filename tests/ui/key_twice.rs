@@ -1,0 +1,11 @@
+use candle_nn::Linear;
+use l1_core::Regularized;
+
+#[derive(Regularized)]
+struct Net {
+    #[l1(lambda = 0.1)]
+    #[l1(bias, lambda = 0.2)]
+    fc1: Linear,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+use candle_nn::Linear;
+use l1_core::Regularized;
+
+#[derive(Regularized)]
+struct Net {
+    #[l1(lambda = self.strenght)]
+    fc1: Linear,
+    strength: f64,
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use candle_nn::LSTM;
+use l1_core::Regularized;
+
+#[derive(Regularized)]
+struct Net {
+    #[l1(with = visit_lstm)]
+    lstm: LSTM,
+}
+
+fn main() {}
