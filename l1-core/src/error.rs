@@ -18,7 +18,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// A number of a declaration is out of its range. Cause: an expression such as `lambda = self.strength` came out negative,
     /// NaN or infinite. Cure: correct the expression.
-    #[error("{path}: {key} = {value} (expected {expected})")]
+    #[error("{path}: {key} = {} (expected {expected})", readable(*value))]
     InvalidValue {
         /// The field that carries the declaration, or the struct if it stands there.
         path: ParamPath,
@@ -44,7 +44,7 @@ pub enum Error {
     /// `role = ..` stands on a field without a bare `Tensor` or `Var`. Cure: layers know their roles; remove the key.
     #[error(
         "{path}: role = {role} names no tensor: `role` is for a field that is a `Tensor` or `Var` (or a container of them); \
-         a layer knows the roles of its own tensors. Remove `role`"
+         a layer or struct says the roles of its own tensors. Remove `role`, or write it on the tensor's field"
     )]
     UnusedRole {
         /// The field that carries the declaration.
@@ -54,7 +54,7 @@ pub enum Error {
     },
 
     /// Two tensors of the model have the same path. Cause: `flatten` or `rename` let two names coincide.
-    #[error("{path}: two parameters have this path; give one of their fields another name with `rename`")]
+    #[error("{path}: two parameters have this path; rename one of the fields or map keys, or remove a `flatten`")]
     DuplicatePath {
         /// The path that occurs twice.
         path: ParamPath,
@@ -221,7 +221,7 @@ pub enum Error {
     },
 
     /// A hyperparameter is out of its range.
-    #[error("{name} = {value} (expected {expected})")]
+    #[error("{name} = {} (expected {expected})", readable(*value))]
     InvalidParameter {
         /// The hyperparameter, as it is called in the code.
         name: &'static str,
@@ -245,8 +245,9 @@ pub enum Error {
 
     /// No tensor that the layer of a `Traced::new` asked for is a variable of the VarMap.
     #[error(
-        "the layer under `{prefix}` uses no variable of this VarMap: give `Traced::new` a VarBuilder over the same VarMap \
-         (`VarBuilder::from_varmap(&varmap, ..)`)"
+        "the layer{} uses no variable of this VarMap: give `Traced::new` a VarBuilder over the same VarMap \
+         (`VarBuilder::from_varmap(&varmap, ..)`)",
+        if prefix.is_empty() { String::new() } else { format!(" under `{prefix}`") }
     )]
     NothingTraced {
         /// The prefix of the VarBuilder.
@@ -256,6 +257,12 @@ pub enum Error {
     /// candle's own error.
     #[error(transparent)]
     Candle(candle_core::Error),
+}
+
+/// As a person would write it: `-0.5`, but `1e-12` and `3e300`.
+pub(crate) fn readable(value: f64) -> String {
+    let plain = value == 0.0 || !value.is_finite() || (1e-6..1e7).contains(&value.abs());
+    if plain { value.to_string() } else { format!("{value:e}") }
 }
 
 impl From<Error> for candle_core::Error {

@@ -31,7 +31,7 @@ use crate::{Regularizer, Result, Visitor};
     note = "if it hides its tensors (LSTM, GRU, GroupNorm, Sequential, a model of candle-transformers), make the field a `Traced<..>` of it",
     note = "if it is a trait object, let the trait require it: `trait Layer: Module + Regularized {{}}`",
     note = "if its tensors can be reached, name a function that visits them: `#[l1(with = path)]`",
-    note = "if it is not to be penalized, say so: `#[l1(skip = \"why\")]`"
+    note = "if it holds no parameters or is not to be penalized, say so: `#[l1(skip = \"why\")]`"
 )]
 pub trait Regularized {
     /// Hands every parameter to the visitor, in a fixed order.

@@ -5,7 +5,7 @@ use std::fmt;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use crate::{Decision, ParamPath, Regularizer, Result, Role, kernel};
+use crate::{Decision, ParamPath, Regularizer, Result, Role, error::readable, kernel};
 
 /// Every parameter of a model with its decision, zeros and norm; made by [`Regularizer::report`].
 ///
@@ -179,8 +179,7 @@ impl ReportRow {
 /// Six significant digits: enough to recognize a declared number, without the noise of a multiplied one.
 fn rounded(value: f64) -> String {
     let value = format!("{value:.5e}").parse::<f64>().unwrap_or(value);
-    let readable = value == 0.0 || (1e-6..1e7).contains(&value.abs());
-    if readable { value.to_string() } else { format!("{value:e}") }
+    readable(value)
 }
 
 impl fmt::Display for Report {

@@ -98,36 +98,121 @@ fn check_reach(declaration: &Declaration, found: &Found, decisions: &[Decision])
     if declaration.has_absent || entries.iter().zip(decisions).any(reached) {
         return Ok(());
     }
-    let unvisited = &found.unvisited[declaration.unvisited.clone()];
-    let mut reasons = BTreeSet::new();
-    let mut ways_out = BTreeSet::new();
-    for (entry, decision) in entries.iter().zip(decisions) {
-        let (reason, way_out) = explain(decision);
-        let relative = entry.path.as_str().strip_prefix(declaration.path.as_str()).unwrap_or(entry.path.as_str());
-        let name = relative.trim_start_matches('.');
-        reasons.insert(if name.is_empty() {
-            format!("the tensor is {reason}")
-        } else {
-            format!("`{name}` is {reason}")
-        });
-        // A buffer is never what the penalty was meant for.
-        if *decision != Decision::Unpenalized(Reason::Buffer) || entries.len() == 1 {
-            ways_out.insert(way_out);
+    let mut obstacles: Vec<(Obstacle, Vec<&str>)> = Vec::new();
+    let mut note = |obstacle: Obstacle, path| {
+        let name = relative(path, &declaration.path);
+        match obstacles.iter_mut().find(|(known, _)| *known == obstacle) {
+            Some((_, names)) => names.push(name),
+            None => obstacles.push((obstacle, vec![name])),
         }
-    }
-    for field in unvisited {
-        reasons.insert(format!("`{}` is {}", field.path, field.reason));
-    }
-    let type_name = short_type_name(declaration.type_name);
-    let why = if reasons.is_empty() {
-        format!("`{type_name}` holds no parameters. Remove the penalty")
-    } else {
-        let reasons: Vec<_> = reasons.into_iter().collect();
-        let ways_out: Vec<_> = ways_out.into_iter().collect();
-        let holds = format!("in `{type_name}` {}", shortened(&reasons));
-        if ways_out.is_empty() { holds } else { format!("{holds}. {}", ways_out.join(". ")) }
     };
-    Err(Error::Unreached { path: declaration.path.clone(), declared: declaration.penalty.to_string(), why })
+    for (entry, decision) in entries.iter().zip(decisions) {
+        note(obstacle(entry, decision, declaration), &entry.path);
+    }
+    for field in &found.unvisited[declaration.unvisited.clone()] {
+        note(Obstacle::out_of_reach(&field.reason), &field.path);
+    }
+    let (path, declared) = (declaration.path.clone(), declaration.penalty.to_string());
+    Err(Error::Unreached { path, declared, why: why(&short_type_name(declaration.type_name), &obstacles) })
+}
+
+fn relative<'p>(path: &'p ParamPath, above: &ParamPath) -> &'p str {
+    path.as_str().strip_prefix(above.as_str()).unwrap_or(path.as_str()).trim_start_matches('.')
+}
+
+/// What keeps a penalty from some parameters: what they are (one of them, several of them), and what to do about it.
+#[derive(PartialEq)]
+struct Obstacle {
+    one: String,
+    /// What a type holds that holds nothing else, where that can be said.
+    several: Option<String>,
+    way_out: &'static str,
+}
+
+impl Obstacle {
+    fn new(one: &str, several: &str, way_out: &'static str) -> Self {
+        Self { one: one.to_owned(), several: Some(several.to_owned()), way_out }
+    }
+
+    fn out_of_reach(reason: &Reason) -> Self {
+        let way_out = "Remove the penalty, or the `skip` or `opaque` below it";
+        Self { one: reason.to_string(), several: None, way_out }
+    }
+}
+
+fn obstacle(entry: &Entry, decision: &Decision, declaration: &Declaration) -> Obstacle {
+    let reason = match decision {
+        Decision::Unpenalized(reason @ Reason::Skipped(_)) => return Obstacle::out_of_reach(reason),
+        _ if entry.rule != declaration.rule => {
+            let what = "under a nearer rule of its own";
+            let way_out = "Remove the outer declaration, or the nearer one";
+            return Obstacle::new(what, "parameters under nearer rules of their own", way_out);
+        }
+        Decision::Penalized(_) => &Reason::NothingDeclared,
+        Decision::Unpenalized(reason) => reason,
+    };
+    match reason {
+        Reason::Norm => Obstacle::new(
+            "a norm parameter",
+            "norm parameters",
+            "Add `norm` to the attribute to penalize norm parameters, or remove the penalty",
+        ),
+        Reason::Bias => {
+            Obstacle::new("a bias", "biases", "Add `bias` to the attribute to penalize biases, or remove the penalty")
+        }
+        Reason::Buffer => Obstacle::new("a buffer", "buffers", "Buffers are not trained; remove the penalty"),
+        Reason::Frozen => Obstacle::new(
+            "frozen (not a variable)",
+            "frozen tensors (not variables)",
+            "To train them build the layer from a VarBuilder over a VarMap (`VarBuilder::from_varmap`), or remove the penalty",
+        ),
+        Reason::View(path) => {
+            let (one, several) = (format!("a view of {path}"), format!("views of {path}"));
+            Obstacle::new(&one, &several, "Declare the penalty where the tensor itself is, or remove it")
+        }
+        Reason::DType(dtype) => {
+            let (one, several) = (dtype.as_str(), format!("tensors of dtype {}", dtype.as_str()));
+            Obstacle::new(
+                &format!("of dtype {one}"),
+                &several,
+                "Only F32, F64, BF16 and F16 are regularized; remove the penalty",
+            )
+        }
+        reason => Obstacle::out_of_reach(reason),
+    }
+}
+
+/// The obstacles in words, and the ways out.
+fn why(type_name: &str, obstacles: &[(Obstacle, Vec<&str>)]) -> String {
+    let found = match obstacles {
+        [] => return format!("`{type_name}` holds no parameters. Remove the penalty"),
+        [(Obstacle { one, .. }, names)] if names.as_slice() == [""] => format!("the tensor is {one}"),
+        [(Obstacle { several: Some(several), .. }, names)] if names.len() > 1 => {
+            format!("`{type_name}` holds only {several}")
+        }
+        obstacles => {
+            let parts: Vec<_> = obstacles.iter().map(|(obstacle, names)| listed(obstacle, names)).collect();
+            format!("in `{type_name}` {}", parts.join("; "))
+        }
+    };
+    // A buffer is never what the penalty was meant for.
+    let mut ways_out: Vec<_> = obstacles.iter().map(|(obstacle, _)| obstacle.way_out).collect();
+    ways_out.dedup();
+    if ways_out.len() > 1 {
+        ways_out.retain(|way_out| !way_out.starts_with("Buffers"));
+    }
+    format!("{found}. {}", ways_out.join(". "))
+}
+
+fn listed(obstacle: &Obstacle, names: &[&str]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    let names_shown = if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) };
+    match (names.len(), &obstacle.several) {
+        (1, _) => format!("{names_shown} is {}", obstacle.one),
+        (_, several) => format!("{names_shown} are {}", several.as_ref().unwrap_or(&obstacle.one)),
+    }
 }
 
 /// What the parameters of a model are in which nothing is penalized, and what to do about it.
@@ -152,46 +237,6 @@ pub(crate) fn why_nothing_is_penalized(params: &[Param], unvisited: &[Unvisited]
         why.push_str(". Build frozen layers from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train them");
     }
     why
-}
-
-/// What a parameter is, in words, and what to do so that a penalty reaches it.
-fn explain(decision: &Decision) -> (String, &'static str) {
-    match decision {
-        Decision::Penalized(_) => {
-            ("under a nearer rule of its own".to_owned(), "Remove the outer declaration, or the nearer one")
-        }
-        Decision::Unpenalized(reason) => match reason {
-            Reason::Norm => (
-                "a norm parameter".to_owned(),
-                "Add `norm` to the attribute to penalize norm parameters, or remove the penalty",
-            ),
-            Reason::Bias => {
-                ("a bias".to_owned(), "Add `bias` to the attribute to penalize biases, or remove the penalty")
-            }
-            Reason::Buffer => ("a buffer".to_owned(), "Buffers are not trained; remove the penalty"),
-            Reason::Frozen => (
-                "frozen (not a variable)".to_owned(),
-                "Build it from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train it, or remove the penalty",
-            ),
-            Reason::View(path) => {
-                (format!("a view of {path}"), "Declare the penalty where the tensor itself is, or remove it")
-            }
-            Reason::DType(dtype) => (
-                format!("of dtype {}", dtype.as_str()),
-                "Only F32, F64, BF16 and F16 are regularized; remove the penalty",
-            ),
-            reason => (reason.to_string(), "Remove the penalty, or the `skip` or `opaque` below it"),
-        },
-    }
-}
-
-fn shortened(reasons: &[String]) -> String {
-    const SHOWN: usize = 4;
-    let mut text = reasons[..reasons.len().min(SHOWN)].join(", ");
-    if reasons.len() > SHOWN {
-        text.push_str(&format!(" and {} more", reasons.len() - SHOWN));
-    }
-    text
 }
 
 /// `Option<Linear>` of `core::option::Option<candle_nn::linear::Linear>`.

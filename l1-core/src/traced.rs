@@ -21,7 +21,7 @@ use crate::{Error, Regularized, Result, Role, Visitor};
 /// |---|---|
 /// | `running_mean`, `running_var`, … | buffer |
 /// | `bias`, `b`, `bias_…`, `b_…`, `…_bias` | bias; norm beside a norm's scale |
-/// | one dimension, `weight`, `gamma`, `beta`, `scale` | norm |
+/// | one dimension, `weight`, `gamma`, `beta`, `scale` | norm (so are the slopes of a PReLU) |
 /// | two dimensions, in a path that holds `embed`, `wte` or `wpe` | embedding |
 /// | two dimensions | weight, out × in |
 /// | anything else | weight of unknown dimensions |

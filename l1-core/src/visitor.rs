@@ -138,8 +138,10 @@ impl<'a> Visitor<'a> {
         result?;
 
         let has_absent = self.found.absent > absent;
-        // Below a `skip` nothing is to be reached.
-        if let (true, Some(penalty), None) = (rule.on_field, own.penalty, own.skip) {
+        // Below a `skip` nothing is to be reached, and `lambda = 0` takes a penalty away.
+        if let (true, Some(penalty), None) = (rule.on_field, own.penalty, own.skip)
+            && !penalty.is_none()
+        {
             self.found.declarations.push(Declaration {
                 path: self.path(),
                 penalty,
@@ -300,9 +302,12 @@ impl<'a> Visitor<'a> {
 
     fn resolve(&self, penalty: Penalty, tensor: &Tensor) -> Result<Penalty> {
         let resolved = penalty.scaled(self.scope.scale);
-        match resolved.invalid_for(tensor.dtype()) {
-            None => Ok(resolved),
-            Some((key, value, expected)) => Err(Error::InvalidValue { path: self.path(), key, value, expected }),
-        }
+        let Some((key, value, expected)) = resolved.invalid_for(tensor.dtype()) else { return Ok(resolved) };
+        let key = match key {
+            _ if self.scope.scale == 1.0 => key,
+            "l2" => "l2 times the scales on its path",
+            _ => "lambda times the scales on its path",
+        };
+        Err(Error::InvalidValue { path: self.path(), key, value, expected })
     }
 }

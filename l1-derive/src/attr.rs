@@ -229,6 +229,18 @@ pub(crate) fn refuse_on_parameters(generics: &mut Generics, errors: &mut Errors)
     }
 }
 
+/// What users of other libraries write, and the key that means it.
+fn synonym(name: &str) -> Option<Key> {
+    match name {
+        "l1" | "alpha" | "strength" => Some(Key::Lambda),
+        "ridge" | "weight_decay" => Some(Key::L2),
+        "ignore" | "exclude" => Some(Key::Skip),
+        "name" => Some(Key::Rename),
+        "nonneg" | "nonnegative" | "non_negative" => Some(Key::Positive),
+        _ => None,
+    }
+}
+
 /// The key that `ident` names, or how to come to one.
 fn known(ident: &Ident, place: Place) -> Result<Key> {
     let name = ident.to_string();
@@ -238,7 +250,7 @@ fn known(ident: &Ident, place: Place) -> Result<Key> {
             let here = if place == Place::Field { "a field" } else { "the struct or enum" };
             format!("`{name}` belongs {}, not on {here}", key.home())
         }
-        None => match closest(&name, Key::ALL, |key| key.name()) {
+        None => match synonym(&name).or_else(|| closest(&name, Key::ALL, |key| key.name())) {
             Some(key) if key.is_allowed(place) => {
                 format!("unknown key `{name}`: did you mean `{}`?", key.name())
             }

@@ -57,7 +57,7 @@ use proc_macro::TokenStream;
 /// | `scale = EXPR` | | ✓ | multiplies the strengths of everything below the field |
 /// | `role = ROLE` | | ✓ | what a bare tensor is: `weight`, `bias`, `norm`, `embedding` or `buffer` |
 /// | `skip`, `skip = ".."` | | ✓ | not penalized, with the reason that reports show |
-/// | `opaque` | | ✓ | not visited: its parameters are covered by rules on the `VarMap` |
+/// | `opaque` | | ✓ | not looked into; reports say so |
 /// | `with = path` | | ✓ | visited by `fn(&Foreign, &mut Visitor<'_>) -> Result<()>`, for a type that is not `Regularized` |
 /// | `rename = ".."` | | ✓ | path segment of the field; may hold dots |
 /// | `flatten` | | ✓ | the field adds no path segment |

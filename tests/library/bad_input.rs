@@ -269,10 +269,7 @@ fn a_regularizer_of_another_model_is_refused_at_the_next_step() {
 #[test]
 fn strengths_and_learning_rates_beyond_f32_are_refused_where_the_arithmetic_is_f32() {
     let error = Single::new(&[1.0], DType::F32, Rule::l1(1e39)).regularizer().unwrap_err().to_string();
-    assert!(
-        error.starts_with("weight: lambda = 1000000000000000000000000000000000000000 (expected at most 3.4e38"),
-        "{error}"
-    );
+    assert!(error.starts_with("weight: lambda = 1e39 (expected at most 3.4e38"), "{error}");
     assert!(Single::new(&[1.0], DType::F64, Rule::l1(1e39)).regularizer().is_ok());
     for dtype in [DType::F32, DType::BF16] {
         let model = Model::new(dtype);

@@ -93,7 +93,8 @@ fn regularized_gradients_can_be_clipped() {
     let model = Single::new(&[3.0, -4.0], DType::F64, Rule::l1(1.0));
     let loss = (model.weight.sqr().unwrap().sum_all().unwrap() * 0.5).unwrap();
     let mut grads = model.regularizer().unwrap().add_subgradient(loss.backward().unwrap()).unwrap();
-    let norm = l1_core::clip_grad_norm(&mut grads, &[model.weight.clone()], 1.0, l1_core::Norm::L1).unwrap();
+    let norm =
+        l1_core::clip_grad_norm(&mut grads, std::slice::from_ref(&model.weight), 1.0, l1_core::Norm::L1).unwrap();
     assert_eq!(flat(&norm), [9.0]); // |3 + 1| + |−4 − 1|
 }
 

@@ -173,9 +173,7 @@ fn the_regularizer_can_be_replaced_as_a_whole() {
 #[test]
 fn a_learning_rate_of_0_changes_nothing() {
     let model = Single::new(&[1.0, 1e-9], DType::F64, Rule::l1(1.0));
-    for opt in [sgd(&model, 0.0)].iter_mut() {
-        opt.backward_step(&distance(&model.weight, &[5.0, 5.0])).unwrap();
-    }
+    sgd(&model, 0.0).backward_step(&distance(&model.weight, &[5.0, 5.0])).unwrap();
     adamw(&model, 0.0).backward_step(&distance(&model.weight, &[5.0, 5.0])).unwrap();
     assert_eq!(model.values(), [1.0, 1e-9]);
 }

@@ -3,7 +3,7 @@ use l1_core::Regularized;
 
 #[derive(Regularized)]
 struct Net {
-    #[l1(alpha = 0.1)]
+    #[l1(frequency = 0.1)]
     fc1: Linear,
 }
 
