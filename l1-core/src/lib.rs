@@ -58,6 +58,7 @@
 
 mod containers;
 mod error;
+mod explain;
 mod gradient;
 pub mod kernel;
 mod layers;

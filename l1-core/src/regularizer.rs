@@ -10,7 +10,7 @@ use std::{
 use candle_core::{DType, Device, Tensor, TensorId, backprop::GradStore};
 
 use crate::{
-    Error, Param, ParamPath, Penalty, Regularized, Report, Result, gradient, kernel,
+    Error, Param, ParamPath, Penalty, Regularized, Report, Result, explain, gradient, kernel,
     penalty::{STRENGTH, is_strength},
     resolve,
     visitor::{Found, Unvisited, Visitor},
@@ -254,7 +254,7 @@ impl Regularizer {
     }
 
     fn nothing_penalized(&self) -> Error {
-        let why = resolve::why_nothing_is_penalized(&self.params, &self.unvisited);
+        let why = explain::nothing_penalized(&self.params, &self.unvisited);
         Error::NothingPenalized { parameters: self.params.len(), why }
     }
 

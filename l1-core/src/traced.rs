@@ -66,7 +66,7 @@ impl<T> Traced<T> {
     /// * `build`: makes the layer from the builder it is given.
     ///
     /// # Errors
-    /// What `build` returns; [`Error::NothingTraced`] when no variable of `varmap` lies under the prefix.
+    /// What `build` returns; [`Error::NothingTraced`] when none of its tensors is a variable of `varmap`.
     pub fn new(
         varmap: &VarMap,
         vb: VarBuilder<'_>,

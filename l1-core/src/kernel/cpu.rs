@@ -49,7 +49,7 @@ fn value_typed<T: Element>(storage: &CpuStorage, layout: &Layout, penalty: &Pena
     Ok(sums.map_or(0.0, |sums| sums.value(penalty)))
 }
 
-/// `grad ← grad + ∂Ω(w)`; see [`super::add_subgradient`].
+/// `grad ← grad + ∂Ω(w)` in place; both contiguous, of one dtype.
 pub fn add_subgradient(grad: &Tensor, w: &Tensor, penalty: &Penalty) -> Result<()> {
     read(w, |w, w_layout| {
         write(grad, |grad, layout| {
