@@ -13,7 +13,7 @@ use l1_core::Report;
 /// Options of every program.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Options {
-    /// A smoke run of a few seconds: fewer steps, rougher numbers
+    /// A smoke run: fewer steps, rougher numbers
     #[arg(long)]
     pub quick: bool,
     /// Folder for the results [default: target/l1/NAME]

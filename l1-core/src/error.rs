@@ -22,7 +22,7 @@ pub enum Error {
     InvalidValue {
         /// The field that carries the declaration, or the struct if it stands there.
         path: ParamPath,
-        /// The key: `lambda`, `l2` or `scale`.
+        /// The key: `lambda`, `l2` or `scale`; or `lambda` or `l2` "times the scales on its path".
         key: &'static str,
         /// The value found.
         value: f64,
@@ -97,7 +97,7 @@ pub enum Error {
     EmptyModel,
 
     /// No parameter is penalized, so there is no penalty to compute. Cause and cure are in `why`.
-    #[error("none of the {parameters} parameters is penalized: {why}")]
+    #[error("none of the model's parameters ({parameters}) is penalized: {why}")]
     NothingPenalized {
         /// How many parameters were visited.
         parameters: usize,

@@ -79,7 +79,7 @@ fn obstacle(entry: &Entry, decision: &Decision, declaration: &Declaration) -> Ob
         Reason::Frozen => Obstacle::new(
             "frozen (not a variable)",
             "frozen tensors (not variables)",
-            "To train them build the layer from a VarBuilder over a VarMap (`VarBuilder::from_varmap`), or remove the penalty",
+            "Build it from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train it, or remove the penalty",
         ),
         Reason::View(path) => {
             let (one, several) = (format!("a view of {path}"), format!("views of {path}"));
@@ -142,8 +142,8 @@ pub(crate) fn nothing_penalized(params: &[Param], unvisited: &[Unvisited]) -> St
             undeclared |= *reason == Reason::NothingDeclared;
         }
     }
-    let mut parts: Vec<_> = kinds.into_iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    parts.extend(unvisited.iter().map(|field| format!("`{}` {}", field.path, field.reason)));
+    let mut parts: Vec<_> = kinds.into_iter().map(|(kind, count)| format!("{kind} ({count})")).collect();
+    parts.extend(unvisited.iter().map(|field| format!("{} (`{}`)", field.reason, field.path)));
     let mut why = if parts.is_empty() { "the model is empty".to_owned() } else { parts.join(", ") };
     if undeclared {
         why.push_str(". Declare `#[l1(lambda = ..)]` on a field or on the struct");

@@ -69,6 +69,7 @@ mod penalty;
 #[allow(missing_docs)]
 pub mod private;
 mod regularized;
+mod regularized_grads;
 mod regularizer;
 mod report;
 mod resolve;
@@ -87,7 +88,8 @@ pub use optim::{
 pub use param::{Decision, Param, ParamPath, Reason, Role, RoleName};
 pub use penalty::Penalty;
 pub use regularized::Regularized;
-pub use regularizer::{RegularizedGrads, Regularizer};
+pub use regularized_grads::RegularizedGrads;
+pub use regularizer::Regularizer;
 pub use report::{Report, ReportRow, Totals, UnvisitedRow};
 pub use rule::Rule;
 pub use traced::Traced;

@@ -40,7 +40,7 @@ pub trait Regularized {
     /// Whatever the visitor refuses: a number out of its range, with the path of the field.
     fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()>;
 
-    /// Collects the parameters with what the rules say of them.
+    /// Collects the parameters with what the rules say of them now: an expression such as `lambda = self.strength` is read here.
     ///
     /// # Errors
     /// See [`Regularizer::new`].

@@ -1,16 +1,11 @@
 //! The collected list of parameters: everything to the right of it works on this list and never on the model.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    ops::{Deref, DerefMut},
-    sync::OnceLock,
-};
+use std::collections::HashMap;
 
-use candle_core::{DType, Device, Tensor, TensorId, backprop::GradStore};
+use candle_core::{DType, Tensor, TensorId, backprop::GradStore};
 
 use crate::{
-    Error, Param, ParamPath, Penalty, Regularized, Report, Result, explain, gradient, kernel,
+    Error, Param, ParamPath, Penalty, Regularized, RegularizedGrads, Report, Result, explain, gradient, kernel,
     penalty::{STRENGTH, is_strength},
     resolve,
     visitor::{Found, Unvisited, Visitor},
@@ -135,7 +130,8 @@ impl Regularizer {
         Ok(())
     }
 
-    /// The penalty `Σ Ω(w)` over all penalized parameters as one differentiable scalar.
+    /// The penalty `Σ λ‖w‖₁ + ½·l2·‖w‖²` over all penalized parameters as one differentiable scalar (Tibshirani 1996; Zou & Hastie
+    /// 2005).
     ///
     /// Its gradient is the subgradient of smallest norm: 0 where a weight is 0. Its dtype is F64 if any penalized parameter is,
     /// else F32 ([`penalty_like`](Self::penalty_like) takes the dtype of a bf16 loss); its device is that of the parameters.
@@ -190,7 +186,7 @@ impl Regularizer {
 
     /// The penalty as a number: `Σ Ω(w)`, `+∞` where a `positive` parameter has a negative entry, NaN where a weight is NaN.
     ///
-    /// Summed in f64 in a fixed order: the same bits on any number of threads.
+    /// On the CPU it is summed in f64 in a fixed order: the same bits on any number of threads.
     ///
     /// # Errors
     /// [`Error::NothingPenalized`].
@@ -199,10 +195,10 @@ impl Regularizer {
         self.penalized().map(|(param, penalty)| kernel::value(&param.tensor, &penalty)).sum()
     }
 
-    /// Adds the penalty's subgradient to the gradients of a loss in place: what [`penalty`](Self::penalty) in the loss does,
+    /// Adds the penalty's subgradient `λ·sign(w) + l2·w`, sign(0) = 0, to the gradients of a loss in place: what [`penalty`](Self::penalty) in the loss does,
     /// in one pass over weights and gradients, and with a check that the loss reaches every penalized parameter.
     ///
-    /// NaN in a gradient stays NaN.
+    /// NaN in a gradient stays NaN. The store is marked by one entry of its own, so that a proximal optimizer can refuse it.
     ///
     /// ```no_run
     /// # fn step(loss: &candle_core::Tensor, regularizer: &l1_core::Regularizer, opt: &mut candle_nn::SGD) -> l1_core::Result<()> {
@@ -266,64 +262,5 @@ impl Regularizer {
             }
         }
         Ok(())
-    }
-}
-
-/// Gradients of a loss *plus* its penalty, as [`Regularizer::add_subgradient`] returns them.
-///
-/// Derefs to [`GradStore`], so candle's optimizers and [`clip_grad_norm`](crate::clip_grad_norm) take it. The proximal
-/// optimizers refuse it ([`Error::ChargedTwice`]): they want the gradients of the loss alone.
-pub struct RegularizedGrads(GradStore);
-
-/// A tensor whose presence among gradients says that they hold the penalty. It lives in the store itself because a reference
-/// to `RegularizedGrads` turns into one to `GradStore` by itself.
-fn mark() -> Result<&'static Tensor> {
-    static MARK: OnceLock<Tensor> = OnceLock::new();
-    if let Some(mark) = MARK.get() {
-        return Ok(mark);
-    }
-    let mark = Tensor::zeros((), DType::U8, &Device::Cpu)?;
-    Ok(MARK.get_or_init(|| mark))
-}
-
-impl RegularizedGrads {
-    fn mark(mut grads: GradStore) -> Result<Self> {
-        let mark = mark()?;
-        grads.insert(mark, mark.clone());
-        Ok(Self(grads))
-    }
-
-    /// Refuses gradients that hold the penalty already.
-    pub(crate) fn refuse(grads: &GradStore) -> Result<()> {
-        match grads.get(mark()?) {
-            Some(_) => Err(Error::ChargedTwice),
-            None => Ok(()),
-        }
-    }
-
-    /// The gradients as candle's type. They keep the mark that tells a proximal optimizer of the penalty in them.
-    #[must_use]
-    pub fn into_inner(self) -> GradStore {
-        self.0
-    }
-}
-
-impl Deref for RegularizedGrads {
-    type Target = GradStore;
-
-    fn deref(&self) -> &GradStore {
-        &self.0
-    }
-}
-
-impl DerefMut for RegularizedGrads {
-    fn deref_mut(&mut self) -> &mut GradStore {
-        &mut self.0
-    }
-}
-
-impl fmt::Debug for RegularizedGrads {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegularizedGrads").finish_non_exhaustive()
     }
 }

@@ -41,7 +41,7 @@ pub struct ReportRow {
     pub decision: Decision,
     /// Entries in all.
     pub entries: usize,
-    /// Entries that are exactly 0.
+    /// Entries that are exactly 0; 0 for dtypes that l1 has no arithmetic for.
     pub zeros: usize,
     /// `zeros / entries`, in `[0, 1]`; 0 for a tensor without entries.
     pub share_of_zeros: f64,
@@ -71,7 +71,7 @@ pub struct Totals {
     pub penalized_entries: usize,
     /// Entries of penalized parameters that are exactly 0.
     pub penalized_zeros: usize,
-    /// Exact zeros in all of them.
+    /// Exact zeros in all of them, but for dtypes that l1 has no arithmetic for.
     pub zeros: usize,
     /// `Ω(w)`, the whole penalty. JSON has `null` for NaN and ∞ (a negative entry under a sign constraint).
     pub penalty: f64,

@@ -174,10 +174,7 @@ impl<'a> Visitor<'a> {
         self.found.absent += 1;
     }
 
-    /// Notes a field that is not to be looked into (`#[l1(opaque)]`).
-    ///
-    /// # Errors
-    /// None at present.
+    /// Notes a field that is not to be looked into (`#[l1(opaque)]`). It does not fail; it returns what `visit` returns.
     pub fn opaque(&mut self, name: &str) -> Result<()> {
         self.unvisited(name, Reason::Opaque)
     }
@@ -195,10 +192,7 @@ impl<'a> Visitor<'a> {
         result
     }
 
-    /// Notes a skipped field of a type that cannot be visited, by its name.
-    ///
-    /// # Errors
-    /// None at present.
+    /// Notes a skipped field of a type that cannot be visited, by its name. It does not fail; it returns what `visit` returns.
     pub fn skip_unvisited(&mut self, name: &str, reason: Option<&'static str>) -> Result<()> {
         self.unvisited(name, Reason::Skipped(reason))
     }

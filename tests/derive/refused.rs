@@ -142,20 +142,23 @@ fn a_lambda_on_an_integer_tensor() {
 
 #[test]
 fn a_lambda_on_a_frozen_tensor() {
-    let message = "field: lambda = 0.1 reaches no parameter: the tensor is frozen (not a variable). To train them \
-                   build the layer from a VarBuilder over a VarMap (`VarBuilder::from_varmap`), or remove the \
-                   penalty";
+    let message = "field: lambda = 0.1 reaches no parameter: the tensor is frozen (not a variable). Build it from a \
+                   VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train it, or remove the penalty";
     assert_eq!(on(frozen(3)), message);
 }
 
 #[test]
 fn a_lambda_on_a_layer_that_was_read_from_a_file() {
-    let tensors = [("weight", frozen((3, 2))), ("bias", frozen(3))];
-    let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor)).into();
-    let vb = VarBuilder::from_tensors(tensors, candle_core::DType::F32, &Device::Cpu);
-    let message = "field: lambda = 0.1 reaches no parameter: `Linear` holds only frozen tensors (not variables). To \
-                   train them build the layer from a VarBuilder over a VarMap (`VarBuilder::from_varmap`), or \
-                   remove the penalty";
+    // As with `from_mmaped_safetensors`, which is unsafe to call: neither makes variables.
+    let path = std::env::temp_dir().join(format!("l1-frozen-{}.safetensors", std::process::id()));
+    let tensors = [("weight", frozen((3, 2))), ("bias", frozen(3))].into();
+    candle_core::safetensors::save(&tensors, &path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let vb = VarBuilder::from_buffered_safetensors(bytes, candle_core::DType::F32, &Device::Cpu).unwrap();
+    let message = "field: lambda = 0.1 reaches no parameter: `Linear` holds only frozen tensors (not variables). \
+                   Build it from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train it, or remove the \
+                   penalty";
     assert_eq!(on(candle_nn::linear(2, 3, vb).unwrap()), message);
 }
 
@@ -276,8 +279,8 @@ fn a_lambda_above_many_parameters_that_it_does_not_reach() {
     }
     let message = "field: lambda = 0.1 reaches no parameter: in `Block` `norms.0.weight`, `norms.0.bias`, \
                    `norms.1.weight` and 3 more are norm parameters; `table` is frozen (not a variable). Add `norm` \
-                   to the attribute to penalize norm parameters, or remove the penalty. To train them build the \
-                   layer from a VarBuilder over a VarMap (`VarBuilder::from_varmap`), or remove the penalty";
+                   to the attribute to penalize norm parameters, or remove the penalty. Build it from a VarBuilder \
+                   over a VarMap (`VarBuilder::from_varmap`) to train it, or remove the penalty";
     assert_eq!(on(Block { norms: vec![layer_norm(), layer_norm(), layer_norm()], table: frozen(3) }), message);
 }
 
@@ -456,7 +459,7 @@ fn a_penalty_of_nothing() {
     struct Net {
         fc: Linear,
     }
-    let message = "none of the 2 parameters is penalized: 2 nothing declared. Declare `#[l1(lambda = ..)]` on a \
-                   field or on the struct";
+    let message = "none of the model's parameters (2) is penalized: nothing declared (2). Declare `#[l1(lambda = \
+                   ..)]` on a field or on the struct";
     assert_eq!(Net { fc: linear() }.penalty().unwrap_err().to_string(), message);
 }

@@ -1,7 +1,7 @@
 //! What bad input gets at a step: an error that names the parameter and the value, and nothing changed.
 
 use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
-use candle_nn::{AdamW, Optimizer, ParamsAdamW, SGD};
+use candle_nn::{AdamW, Module, Optimizer, ParamsAdamW, SGD};
 use l1_core::{
     Error, ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd, Proximal, Regularized, Rule, Visitor,
 };
@@ -219,8 +219,8 @@ fn an_optimizer_without_any_penalized_variable_is_refused() {
 fn a_model_in_which_nothing_is_penalized_has_no_penalty_and_no_proximal_optimizer() {
     let model = Single::new(&[1.0], DType::F32, Rule::inherit());
     let regularizer = model.regularizer().unwrap();
-    let message = "none of the 1 parameters is penalized: 1 nothing declared. Declare `#[l1(lambda = ..)]` on a field or on the \
-                   struct";
+    let message = "none of the model's parameters (1) is penalized: nothing declared (1). Declare `#[l1(lambda = ..)]` on a \
+                   field or on the struct";
     assert_eq!(model.penalty().unwrap_err().to_string(), message);
     assert_eq!(regularizer.value().unwrap_err().to_string(), message);
     let error = ProxSgd::new(vec![model.weight.clone()], ParamsProxSgd::new(regularizer)).unwrap_err();
@@ -238,7 +238,7 @@ fn a_frozen_model_is_said_to_be_frozen() {
     let error = Frozen(Tensor::new(&[1f32], &Device::Cpu).unwrap()).penalty().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "none of the 1 parameters is penalized: 1 frozen. Build frozen layers from a VarBuilder over a VarMap \
+        "none of the model's parameters (1) is penalized: frozen (1). Build frozen layers from a VarBuilder over a VarMap \
          (`VarBuilder::from_varmap`) to train them"
     );
 }
@@ -286,6 +286,43 @@ fn strengths_and_learning_rates_beyond_f32_are_refused_where_the_arithmetic_is_f
         assert!(adamw.step(&model.grads()).unwrap_err().to_string().contains("at most 3.4e38·eps"));
         assert_eq!(model.values(), before);
     }
+}
+
+#[test]
+fn a_layer_norm_that_cuts_the_gradients_is_noticed() {
+    // candle's LayerNorm has no backward on contiguous input: fc1 gets no gradient from the loss.
+    #[derive(Regularized)]
+    struct Net {
+        #[l1(lambda = 0.1)]
+        fc1: candle_nn::Linear,
+        norm: candle_nn::LayerNorm,
+        fc2: candle_nn::Linear,
+    }
+    let varmap = candle_nn::VarMap::new();
+    let vb = candle_nn::VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+    let net = Net {
+        fc1: candle_nn::linear(3, 4, vb.pp("fc1")).unwrap(),
+        norm: candle_nn::layer_norm(4, 1e-5, vb.pp("norm")).unwrap(),
+        fc2: candle_nn::linear(4, 1, vb.pp("fc2")).unwrap(),
+    };
+    let x = Tensor::new(&[[1f32, -2.0, 3.0], [0.5, 1.0, -1.0]], &Device::Cpu).unwrap();
+    let loss = |norm: &dyn Fn(&Tensor) -> Tensor| {
+        let hidden = norm(&net.fc1.forward(&x).unwrap());
+        net.fc2.forward(&hidden).unwrap().sqr().unwrap().mean_all().unwrap()
+    };
+    let cut = loss(&|x| net.norm.forward(x).unwrap());
+    let regularizer = net.regularizer().unwrap();
+    let mut opt = ProxAdamW::new(varmap.all_vars(), ParamsProxAdamW::new(regularizer.clone())).unwrap();
+    for error in [
+        Error::from(opt.backward_step(&cut).unwrap_err()),
+        regularizer.add_subgradient(cut.backward().unwrap()).unwrap_err(),
+    ] {
+        assert!(matches!(&error, Error::MissingGradient { path } if *path == "fc1.weight"), "{error}");
+    }
+    // The way out that the message names.
+    let slow =
+        loss(&|x| candle_nn::ops::layer_norm_slow(x, net.norm.weight(), net.norm.bias().unwrap(), 1e-5).unwrap());
+    opt.backward_step(&slow).unwrap();
 }
 
 #[test]

@@ -154,8 +154,12 @@ fn both_take_nan_and_infinities_alike() {
     assert_eq!(subgradient, text(composed::subgradient(&w, &penalty).unwrap()));
     assert_eq!(subgradient, "[NaN, 0.5, -0.5, 0.0, 0.5]");
     let step = Step::Scalar(1.0);
-    for prox in [kernel::prox(&w, &penalty, step).unwrap(), composed::prox(&w, &penalty, step).unwrap()] {
-        assert_eq!(text(prox), "[NaN, inf, -inf, 0.0, 0.5]");
+    for (penalty, expected) in
+        [(penalty, "[NaN, inf, -inf, 0.0, 0.5]"), (penalty.with_positive(true), "[NaN, inf, 0.0, 0.0, 0.5]")]
+    {
+        for prox in [kernel::prox(&w, &penalty, step).unwrap(), composed::prox(&w, &penalty, step).unwrap()] {
+            assert_eq!(text(prox), expected);
+        }
     }
     assert!(cpu::value(&w, &penalty).unwrap().is_nan() && composed::value(&w, &penalty).unwrap().is_nan());
 

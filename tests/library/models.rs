@@ -116,15 +116,17 @@ pub fn zeros(values: &[f64]) -> Vec<bool> {
     values.iter().map(|value| *value == 0.0).collect()
 }
 
-/// The largest difference, relative to the reference where that is above 1 and absolute below: the weights compared here are
-/// of order 1, and a weight near 0 has no more correct digits than its neighbours.
+/// The largest difference, relative to the largest of the reference values: an entry near 0 has no more correct digits than its
+/// neighbours.
 pub fn worst(found: &[f64], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
-    let pairs = found.iter().zip(expected);
-    pairs.map(|(found, expected)| (found - expected).abs() / expected.abs().max(1.0)).fold(0.0, |worst, difference| {
+    let size = expected.iter().fold(0.0, |size, value| f64::max(size, value.abs()));
+    let differences = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
+    let worst = differences.fold(0.0, |worst, difference| {
         assert!(!difference.is_nan());
         f64::max(worst, difference)
-    })
+    });
+    if worst == 0.0 { 0.0 } else { worst / size }
 }
 
 #[track_caller]

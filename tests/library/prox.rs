@@ -130,7 +130,7 @@ fn penalties() -> impl Strategy<Value = Penalty> {
         .prop_map(|(lambda, l2, positive)| Penalty::l1(lambda).with_l2(l2).with_positive(positive))
 }
 
-/// Points on every side of a threshold of 1 and on it.
+/// Points of every size, 0 among them.
 fn points() -> impl Strategy<Value = f64> {
     prop_oneof![-10.0..10.0f64, Just(0.0), Just(1.0), Just(-1.0), -1e-300..1e-300f64, -1e12..1e12f64]
 }

@@ -8,7 +8,7 @@ use l1_core::{
 
 use crate::models::{Fixture, LinearModel, Single, flat};
 
-/// ½‖w − target‖² in f32, and in the variable's dtype otherwise.
+/// ½‖w − target‖² in the variable's dtype.
 fn distance(w: &Var, target: &[f64]) -> Tensor {
     let target = Tensor::new(target, w.device()).unwrap().to_dtype(w.dtype()).unwrap();
     ((w.as_tensor() - target).unwrap().sqr().unwrap().sum_all().unwrap() * 0.5).unwrap()

@@ -1,14 +1,11 @@
 //! The same bits on any number of threads.
 
 use candle_core::{Device, Tensor};
-use candle_nn::Optimizer;
 use l1_core::{
-    Norm, ParamsProxAdamW, Penalty, ProxAdamW, Regularized,
+    Norm, Penalty,
     kernel::{self, cpu},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-
-use crate::models::flat;
 
 /// Numbers of very different sizes, so that every order of additions rounds in its own way.
 fn numbers(count: usize) -> Vec<f64> {
@@ -44,24 +41,4 @@ fn norms_and_counts_have_the_same_bits_on_any_number_of_threads() {
     }
     let count = |threads| on_threads(threads, || cpu::counts(&w).unwrap().l1_norm);
     assert_eq!(count(5).to_bits(), count(1).to_bits());
-}
-
-/// A whole training step, candle's matrix products included.
-#[test]
-fn training_has_the_same_bits_on_any_number_of_threads() {
-    let train = |threads| {
-        on_threads(threads, || {
-            let f = crate::models::Fixture::load("pytorch.safetensors");
-            let (model, vars) = crate::models::Mlp::start(&f, (0.002, 0.001), 0.01);
-            let mut opt = ProxAdamW::new(vars.clone(), ParamsProxAdamW::new(model.regularizer().unwrap())).unwrap();
-            for _ in 0..5 {
-                let output = candle_nn::Module::forward(&model, f.tensor("mlp.x")).unwrap();
-                opt.backward_step(&candle_nn::loss::cross_entropy(&output, f.tensor("mlp.labels")).unwrap()).unwrap();
-            }
-            vars.iter().flat_map(|var| flat(var)).map(f64::to_bits).collect::<Vec<_>>()
-        })
-    };
-    let alone = train(1);
-    assert_eq!(train(2), alone);
-    assert_eq!(train(5), alone);
 }

@@ -87,9 +87,11 @@ pub fn prox(z: &Tensor, penalty: &Penalty, step: Step<'_>) -> Result<Tensor> {
 fn wide_prox(z: &Tensor, penalty: &Penalty, steps: &Tensor) -> Result<Tensor> {
     let threshold = (steps * penalty.lambda())?;
     // S(z, a) = z − clamp(z, −a, a) is exactly 0 inside and keeps NaN.
-    let lower =
-        if penalty.positive() { z.minimum(&threshold)? } else { z.maximum(&threshold.neg()?)?.minimum(&threshold)? };
-    let shrunk = (z - lower)?;
+    let shrunk = if penalty.positive() {
+        z.le(&threshold)?.where_cond(&z.zeros_like()?, &(z - &threshold)?)?
+    } else {
+        (z - z.maximum(&threshold.neg()?)?.minimum(&threshold)?)?
+    };
     Ok(if penalty.l2() == 0.0 { shrunk } else { (shrunk / ((steps * penalty.l2())? + 1.0)?)? })
 }
 

@@ -39,7 +39,8 @@ fn check_dtype(argument: &str, tensor: &Tensor) -> Result<()> {
     if is_supported(tensor.dtype()) { Ok(()) } else { Err(number::unsupported(argument, tensor.dtype())) }
 }
 
-/// The penalty of one tensor as a number, `λ‖w‖₁ + ½·l2·‖w‖²`; `+∞` if a sign constraint is violated, NaN if an entry is NaN.
+/// The penalty of one tensor as a number, `λ‖w‖₁ + ½·l2·‖w‖²` (Zou & Hastie 2005); `+∞` if a sign constraint is violated, NaN if an
+/// entry is NaN.
 ///
 /// * `w`: any shape, F32, F64, BF16 or F16. On the CPU it is summed in f64, in an order that follows from the length alone: the
 ///   same bits on any number of threads.
@@ -55,7 +56,7 @@ pub fn value(w: &Tensor, penalty: &Penalty) -> Result<f64> {
 ///
 /// * `w`: any shape, F32, F64, BF16 or F16. Returns a tensor of its shape and dtype.
 ///
-/// A sign constraint adds nothing: it has no gradient.
+/// A sign constraint adds nothing: it has no gradient. (Parikh & Boyd, *Proximal Algorithms* (2014), §6.5.2.)
 ///
 /// # Errors
 /// [`Error::UnsupportedDType`].
@@ -85,7 +86,8 @@ pub fn subgradient(w: &Tensor, penalty: &Penalty) -> Result<Tensor> {
 /// ```
 ///
 /// # Errors
-/// [`Error::InvalidParameter`] for a negative or non-finite λ, l2 or step (a number, not a tensor's entries),
+/// [`Error::InvalidParameter`] for a λ, l2 or step (a number, not a tensor's entries) that is negative or not finite in the
+/// arithmetic of `z` (f32, but for F64),
 /// [`Error::ShapeMismatch`] when `step` has another shape, [`Error::UnsupportedDType`].
 ///
 /// Parikh & Boyd, *Proximal Algorithms* (2014), §6.5.2 and §2.1 (ridge); Zou & Hastie 2005.
@@ -114,6 +116,9 @@ fn check_step(z: &Tensor, step: &Step<'_>) -> Result<()> {
     match step {
         Step::Scalar(step) if !crate::penalty::is_strength(*step) => {
             Err(Error::InvalidParameter { name: "step", value: *step, expected: crate::penalty::STRENGTH })
+        }
+        Step::Scalar(step) if z.dtype() != DType::F64 && *step > f32::MAX.into() => {
+            Err(Error::InvalidParameter { name: "step", value: *step, expected: "at most 3.4e38, the largest f32" })
         }
         Step::Diagonal(steps) if steps.shape() != z.shape() => {
             Err(Error::ShapeMismatch { argument: "step", found: steps.shape().clone(), expected: z.shape().clone() })

@@ -70,6 +70,6 @@ impl<'a> From<&'a candle_core::Tensor> for Step<'a> {
 pub struct Counts {
     /// Entries that are exactly 0.
     pub zeros: usize,
-    /// `‖w‖₁`, summed in f64.
+    /// `‖w‖₁`; summed in f64 on the CPU.
     pub l1_norm: f64,
 }

@@ -25,7 +25,8 @@ pub struct ParamsProxAdamW {
     pub beta2: f64,
     /// ε, added to the root of the second moment: > 0, and ≥ 1e-20 where the arithmetic is f32. 1e-8 at first.
     pub eps: f64,
-    /// Decoupled weight decay of weights and embeddings (never of biases and norms): finite and ≥ 0. **0** at first, unlike
+    /// Decoupled weight decay of weights and embeddings (never of biases and norms, nor of variables that the regularizer does not
+    /// know): finite and ≥ 0. **0** at first, unlike
     /// candle's 0.01: with decay the fixed points are no longer stationary for loss + Ω. An exact ridge is `l2`.
     pub weight_decay: f64,
     /// Which parameters are penalized, and how.

@@ -31,7 +31,7 @@ pub enum NonFinite {
 /// * `max_norm`: > 0; ∞ measures the norm and leaves the gradients as they are.
 /// * `norm`: any p ≥ 1.
 ///
-/// Returns the norm before clipping as a scalar tensor: F64 if any gradient is, else F32; 0 if there are no gradients.
+/// Each gradient keeps its shape and dtype. Returns the norm before clipping as a scalar tensor: F64 if any gradient is, else F32; 0 if there are no gradients.
 ///
 /// ```
 /// use candle_core::{Device, Var};
@@ -100,7 +100,7 @@ pub fn clip_grad_norm_with(
     Ok(total)
 }
 
-/// Clamps every entry of the gradients to `[−clip_value, clip_value]`. NaN stays NaN.
+/// Clamps every entry of the gradients to `[−clip_value, clip_value]`; shapes and dtypes stay. NaN stays NaN.
 ///
 /// # Errors
 /// [`Error::InvalidParameter`] unless `clip_value` is finite and > 0. Nothing is changed then.

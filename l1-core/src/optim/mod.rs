@@ -2,7 +2,7 @@
 //!
 //! | optimizer | step | fixed points |
 //! |---|---|---|
-//! | [`ProxSgd`] | SGD with momentum, then the prox at lr times the total weight of the gradients in the move | stationary for loss + Ω |
+//! | [`ProxSgd`] | SGD with momentum, then the prox at lr times the total weight of the gradients in the move | stationary for loss + Ω without decay |
 //! | [`ProxAdamW`] | AdamW, then the prox in the metric of its own move | stationary for loss + Ω without decay |
 //! | [`Proximal<O>`](Proximal) | any candle optimizer, then the prox at step lr | those of plain SGD only; see its docs |
 //!

@@ -23,7 +23,8 @@ impl<C> ParamsProximal<C> {
     }
 }
 
-/// Any candle optimizer, followed by the prox with step lr: `w ← prox_{lr·Ω}(O(w))`.
+/// Any candle optimizer, followed by the prox with step lr: `w ← prox_{lr·Ω}(O(w))` (proximal gradient; Parikh & Boyd, *Proximal
+/// Algorithms* (2014), §4.2).
 ///
 /// **Which problem this solves.** Exact zeros come out with every `O`, but a fixed point is stationary for loss + Ω only if `O`
 /// moves by exactly `−lr·∇f`: plain SGD, candle's `SGD`. Behind an adaptive optimizer the support is all but unpenalized (with
@@ -79,6 +80,8 @@ impl<O: Optimizer> Proximal<O> {
     fn try_step(&mut self, grads: &GradStore) -> Result<()> {
         let lr = self.inner.learning_rate();
         vars::check_strength("lr", lr)?;
+        let in_range = lr <= f32::MAX.into() || !vars::any_narrow(self.vars.iter());
+        vars::check("lr", lr, in_range, "at most 3.4e38 where the arithmetic is f32")?;
         let plan = vars::plan(self.vars.iter(), grads, &self.regularizer)?;
         self.inner.step(grads)?;
         for (var, planned) in self.vars.iter().zip(plan) {

@@ -25,7 +25,9 @@ pub struct ParamsProxSgd {
     pub dampening: f64,
     /// Nesterov's momentum; needs `momentum > 0` and `dampening = 0`. Off at first.
     pub nesterov: bool,
-    /// Decoupled weight decay of weights and embeddings (never of biases and norms): finite and ≥ 0. 0 at first.
+    /// wd, decoupled weight decay of weights and embeddings (never of biases and norms, nor of variables that the regularizer
+    /// does not know): finite and ≥ 0. 0 at first. With it fixed points are stationary for loss + Ω + `wd/(2W)·‖w‖²`, W the limit
+    /// of W_k.
     pub weight_decay: f64,
     /// Which parameters are penalized, and how.
     pub regularizer: Regularizer,
@@ -50,14 +52,15 @@ impl ParamsProxSgd {
     }
 }
 
-/// Proximal SGD with momentum: exact zeros, and fixed points that are stationary for loss + Ω.
+/// Proximal SGD with momentum: exact zeros, and without weight decay fixed points that are stationary for loss + Ω.
 ///
 /// With PyTorch's buffer `b ← μb + (1 − τ)g` (first `b = g`) and `d = b`, or `g + μb` with Nesterov,
 ///
 /// `w ← prox_{lr·W_k·Ω}((1 − lr·wd)·w − lr·d)`,
 ///
 /// where `W_k` is the total weight of the gradients in `d`: `W₁ = 1`, `W_k = μW_{k−1} + 1 − τ` (Nesterov: `1 + μW_k`). With step
-/// lr alone, momentum 0.9 would solve a problem with a tenth of the declared λ.
+/// lr alone, momentum 0.9 would solve a problem with a tenth of the declared λ. (The proximal gradient step: Parikh & Boyd,
+/// *Proximal Algorithms* (2014), §4.2; the weight W_k follows from the sum of the buffer's coefficients.)
 ///
 /// Gradients of the loss alone go in; no penalty in the loss.
 ///
