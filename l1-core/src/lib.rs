@@ -27,7 +27,12 @@
 //!
 //! let params = ParamsProxAdamW { lr: 0.01, ..ParamsProxAdamW::new(net.regularizer()?) };
 //! let mut opt = ProxAdamW::new(varmap.all_vars(), params)?;
-//! let x = Tensor::randn(0f32, 1.0, (32, 8), &Device::Cpu)?;
+//! # // candle's own initial values differ from run to run.
+//! # for (name, var) in varmap.data().lock().unwrap().iter() {
+//! #     let waves = (Tensor::arange(0f32, var.elem_count() as f32, &Device::Cpu)? * (2.0 + name.len() as f64 / 10.0))?;
+//! #     var.set(&(waves.sin()? * 0.3)?.reshape(var.shape())?)?;
+//! # }
+//! let x = (Tensor::arange(0f32, 256.0, &Device::Cpu)? * 0.7)?.sin()?.reshape((32, 8))?;
 //! let y = x.narrow(1, 0, 1)?; // only the first input matters
 //! for _ in 0..200 {
 //!     let hidden = net.fc2.forward(&net.fc1.forward(&x)?.relu()?)?;
