@@ -2,13 +2,13 @@
 
 use candle_core::{DType, DeviceLocation, Shape};
 
-use crate::{ParamPath, RoleName};
+use crate::{Guard, ParamPath, RoleName};
 
 /// `Result` with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that l1 refuses. Nothing has been changed when one of these is returned (but by [`Error::Candle`] from a device
-/// that fails in the middle of a step).
+/// that fails in the middle of a step, and by [`Error::NonFiniteGradient`] with [`Guard::InPass`]).
 ///
 /// It converts from candle's error and into it, so `?` works in functions that return `candle_core::Result`,
 /// `l1_core::Result` or `anyhow::Result`. The way through candle's error keeps the variant:
@@ -153,10 +153,15 @@ pub enum Error {
         path: ParamPath,
     },
 
-    /// A gradient holds NaN or an infinity. Nothing was written.
+    /// A gradient holds NaN or an infinity. What was changed is said by `guard`: nothing at all with [`Guard::Before`], all
+    /// coordinates but those with such a gradient with [`Guard::InPass`].
     #[error(
-        "{path}: its gradient holds {value} at flat index {index}; nothing was changed. \
-         Has training diverged? Lower the learning rate, or clip the gradients"
+        "{path}: its gradient holds {value} at flat index {index}; {}. \
+         Has training diverged? Lower the learning rate, or clip the gradients",
+        match guard {
+            Guard::Before => "nothing was changed",
+            Guard::InPass => "coordinates with such a gradient were left as they were, all others were stepped",
+        }
     )]
     NonFiniteGradient {
         /// The parameter.
@@ -165,6 +170,8 @@ pub enum Error {
         value: f64,
         /// Its place in row-major order.
         index: usize,
+        /// When the gradients were looked at.
+        guard: Guard,
     },
 
     /// A gradient has another shape than its variable.

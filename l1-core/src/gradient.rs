@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use candle_core::{Tensor, backprop::GradStore};
 
 use crate::{
-    Error, ParamPath, Result,
+    Error, Guard, ParamPath, Result,
     kernel::{first_non_finite, storage_key},
 };
 
-/// The gradient of a variable after all checks, ready for a step, or `None` if the store has none.
+/// The gradient of a variable, ready for a step, or `None` if the store has none. Whether it is finite is not asked.
 ///
 /// * `path`: asked for only where an error needs it.
 pub(crate) fn get(
@@ -20,10 +20,14 @@ pub(crate) fn get(
 ) -> Result<Option<Tensor>> {
     let Some(grad) = grads.get(var) else { return Ok(None) };
     check_layout(&path, var, grad)?;
-    let grad = taken.read(grad)?;
-    match first_non_finite(&grad)? {
-        None => Ok(Some(grad)),
-        Some((index, value)) => Err(Error::NonFiniteGradient { path: path(), value, index }),
+    taken.read(grad).map(Some)
+}
+
+/// Refuses NaN and infinities, before anything is written.
+pub(crate) fn check_finite(path: impl Fn() -> ParamPath, grad: &Tensor) -> Result<()> {
+    match first_non_finite(grad)? {
+        None => Ok(()),
+        Some((index, value)) => Err(Error::NonFiniteGradient { path: path(), value, index, guard: Guard::Before }),
     }
 }
 
@@ -45,6 +49,7 @@ pub(crate) fn check_layout(path: impl Fn() -> ParamPath, var: &Tensor, grad: &Te
 }
 
 /// Storages that a gradient must not share: those that a step writes, and those of gradients that were changed before it.
+#[derive(Debug)]
 pub(crate) struct Taken(HashSet<usize>);
 
 impl Taken {

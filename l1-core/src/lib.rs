@@ -53,7 +53,7 @@
 //! |---|---|
 //! | declare | [`Regularized`] and its derive, [`Rule`], [`Penalty`]; [`Traced`] for layers that hide their tensors |
 //! | what came of it | [`Regularizer`], [`Param`], [`Role`], [`Decision`], [`Report`] |
-//! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
+//! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
 //! | the mathematics | [`kernel`]: value, subgradient, prox |
 //! | what can go wrong | [`Error`] |
 //!
@@ -65,6 +65,7 @@ mod containers;
 mod error;
 mod explain;
 mod gradient;
+mod guard;
 pub mod kernel;
 mod layers;
 pub mod optim;
@@ -83,12 +84,13 @@ mod traced;
 mod visitor;
 
 pub use error::{Error, Result};
+pub use guard::Guard;
 pub use kernel::Norm;
 #[cfg(feature = "derive")]
 pub use l1_derive::Regularized;
 pub use optim::{
-    NonFinite, ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd, Proximal, clip_grad_norm,
-    clip_grad_norm_with, clip_grad_value,
+    Charged, FtrlProximal, NonFinite, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd,
+    Proximal, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
 };
 pub use param::{Decision, Param, ParamPath, Reason, Role, RoleName};
 pub use penalty::Penalty;

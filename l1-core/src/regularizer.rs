@@ -192,7 +192,8 @@ impl Regularizer {
     /// [`Error::NothingPenalized`].
     pub fn value(&self) -> Result<f64> {
         self.check_not_empty()?;
-        self.penalized().map(|(param, penalty)| kernel::value(&param.tensor, &penalty)).sum()
+        let penalized: Vec<_> = self.penalized().map(|(param, penalty)| (&param.tensor, penalty)).collect();
+        Ok(kernel::values(&penalized)?.into_iter().sum())
     }
 
     /// Adds the penalty's subgradient `λ·sign(w) + l2·w`, sign(0) = 0, to the gradients of a loss in place: what [`penalty`](Self::penalty) in the loss does,
@@ -225,11 +226,11 @@ impl Regularizer {
                 None => return Err(Error::MissingGradient { path: param.path.clone() }),
             };
             gradient::check_layout(|| param.path.clone(), &param.tensor, grad)?;
-            planned.push((param, penalty, taken.write(grad)?));
+            planned.push((taken.write(grad)?, &param.tensor, penalty));
         }
-        for (param, penalty, grad) in planned {
-            let sum = kernel::add_subgradient(&grad, &param.tensor, &penalty)?;
-            grads.insert(&param.tensor, sum);
+        let sums = kernel::add_subgradients(&planned)?;
+        for ((_, w, _), sum) in planned.iter().zip(sums) {
+            grads.insert(w, sum);
         }
         RegularizedGrads::mark(grads)
     }

@@ -9,7 +9,8 @@ use super::{
     formula::Sums,
     norm::Norm,
     number::wide_dtype,
-    step::{AdamWStep, Counts, SgdStep, Step},
+    pass::Source,
+    step::{AdamWStep, Counts, FtrlStep, OptimizerStep, SgdStep, Step, Work},
 };
 use crate::{Penalty, Result, kernel::cpu};
 
@@ -95,47 +96,90 @@ fn wide_prox(z: &Tensor, penalty: &Penalty, steps: &Tensor) -> Result<Tensor> {
     Ok(if penalty.l2() == 0.0 { shrunk } else { (shrunk / ((steps * penalty.l2())? + 1.0)?)? })
 }
 
-/// One step of proximal SGD; see [`SgdStep`].
-pub fn sgd_step(w: &Var, grad: &Tensor, buffer: Option<&Var>, step: &SgdStep) -> Result<()> {
-    if w.elem_count() == 0 {
-        return Ok(()); // candle's operations return their argument there, which `Var::set` refuses
+/// Takes the next step of one variable. Returns whether a coordinate was left as it was for its gradient.
+pub fn step(work: &Work, source: Source) -> Result<bool> {
+    let Some((grad, step)) = &work.next else { return Ok(false) };
+    if work.var.elem_count() == 0 {
+        return Ok(false); // candle's operations return their argument there, which `Var::set` refuses
     }
-    let (old, g) = (wide(&w.as_detached_tensor())?, wide(grad)?);
-    let next_buffer = match buffer {
-        Some(buffer) => Some(((buffer.as_detached_tensor() * step.momentum)? + (&g * step.gradient_weight)?)?),
-        None => None,
+    let old_w = wide(&work.var.as_detached_tensor())?;
+    let old_state: Vec<_> = work.state.iter().map(Var::as_detached_tensor).collect();
+    let g = wide(grad)?;
+    let (next_w, next_state) = match step {
+        OptimizerStep::Sgd(step) => sgd(&old_w, &g, &old_state, step)?,
+        OptimizerStep::AdamW(step) => adamw(&old_w, &g, &old_state, step)?,
+        OptimizerStep::Ftrl(step) => ftrl(&old_w, &g, &old_state, step)?,
     };
-    let direction = match (&next_buffer, step.lookahead) {
-        (Some(next), Some(momentum)) => (g + (next * momentum)?)?,
-        (Some(next), None) => next.clone(),
-        (None, _) => g,
+    // 0·g is 0 for finite numbers only.
+    let finite = match source {
+        Source::Checked => None,
+        Source::Unchecked => Some((&g * 0.0)?.eq(0.0)?),
     };
-    let z = ((old * step.keep)? - (direction * step.lr)?)?;
-    let steps = (z.ones_like()? * step.prox_step)?;
-    let next_w = wide_prox(&z, &step.penalty, &steps)?.to_dtype(w.dtype())?;
-    if let (Some(buffer), Some(next)) = (buffer, next_buffer) {
-        buffer.set(&next)?;
+    let take = |next: Tensor, old: &Tensor| -> Result<Tensor> {
+        Ok(match &finite {
+            None => next,
+            Some(finite) => finite.where_cond(&next, old)?,
+        })
+    };
+    for ((state, next), old) in work.state.iter().zip(next_state).zip(&old_state) {
+        state.set(&take(next, old)?)?;
     }
-    Ok(w.set(&next_w)?)
+    work.var.set(&take(next_w, &old_w)?.to_dtype(work.var.dtype())?)?;
+    match finite {
+        None => Ok(false),
+        Some(finite) => Ok(number(&finite.min_all()?)? == 0.0),
+    }
 }
 
-/// One step of proximal AdamW; see [`AdamWStep`].
-pub fn adamw_step(w: &Var, grad: &Tensor, m: &Var, v: &Var, step: &AdamWStep) -> Result<()> {
-    if w.elem_count() == 0 {
-        return Ok(()); // candle's operations return their argument there, which `Var::set` refuses
+type Next = (Tensor, Vec<Tensor>);
+
+/// See [`SgdStep`].
+fn sgd(w: &Tensor, g: &Tensor, state: &[Tensor], step: &SgdStep) -> Result<Next> {
+    let buffer = match state {
+        [] => None,
+        [buffer, ..] => Some(((buffer * step.momentum)? + (g * step.gradient_weight)?)?),
+    };
+    let direction = match (&buffer, step.lookahead) {
+        (Some(next), Some(momentum)) => (g + (next * momentum)?)?,
+        (Some(next), None) => next.clone(),
+        (None, _) => g.clone(),
+    };
+    let z = ((w * step.keep)? - (direction * step.lr)?)?;
+    let steps = (z.ones_like()? * step.prox_step)?;
+    Ok((wide_prox(&z, &step.penalty, &steps)?, buffer.into_iter().collect()))
+}
+
+/// See [`AdamWStep`].
+fn adamw(w: &Tensor, g: &Tensor, state: &[Tensor], step: &AdamWStep) -> Result<Next> {
+    let [m, v, largest_v @ ..] = state else { return Err(cpu::wrong_state()) };
+    let next_m = (m + ((g - m)? * (1.0 - step.beta1))?)?;
+    let squares = ((g * (1.0 - step.beta2))? * g)?;
+    let next_v = ((v * step.beta2)? + squares)?.minimum(largest(g.dtype()))?;
+    let mut next = vec![next_m, next_v];
+    if let [largest_v, ..] = largest_v {
+        next.push(largest_v.maximum(&next[1])?);
     }
-    let (old, g) = (wide(&w.as_detached_tensor())?, wide(grad)?);
-    let old_m = m.as_detached_tensor();
-    let next_m = (&old_m + ((&g - &old_m)? * (1.0 - step.beta1))?)?;
-    let squares = ((&g * (1.0 - step.beta2))? * &g)?;
-    let largest = if g.dtype() == DType::F64 { f64::MAX } else { f32::MAX.into() };
-    let next_v = ((v.as_detached_tensor() * step.beta2)? + squares)?.minimum(largest)?;
-    let p = (((&next_v * step.v_correction)?.sqrt()? + step.eps)?.recip()? * step.lr)?;
-    let z = ((old * step.keep)? - (&p * (&next_m * step.m_correction)?)?)?;
-    let next_w = wide_prox(&z, &step.penalty, &p)?.to_dtype(w.dtype())?;
-    m.set(&next_m)?;
-    v.set(&next_v)?;
-    Ok(w.set(&next_w)?)
+    let p = (((&next[next.len() - 1] * step.v_correction)?.sqrt()? + step.eps)?.recip()? * step.lr)?;
+    let z = ((w * step.keep)? - (&p * (&next[0] * step.m_correction)?)?)?;
+    Ok((wide_prox(&z, &step.penalty, &p)?, next))
+}
+
+/// See [`FtrlStep`].
+fn ftrl(w: &Tensor, g: &Tensor, state: &[Tensor], step: &FtrlStep) -> Result<Next> {
+    let [z, n, ..] = state else { return Err(cpu::wrong_state()) };
+    let root = n.sqrt()?;
+    let next_n = (n + g.sqr()?)?.minimum(largest(g.dtype()))?;
+    let next_root = next_n.sqrt()?;
+    let sigma = (((&next_root - &root)? / step.lr)? + ((root + step.beta)? * step.drift)?)?;
+    let next_z = (z + (g - (sigma * w)?)?)?;
+    let rate = ((next_root + step.beta)?.recip()? * step.lr)?;
+    let next_w = wide_prox(&(&rate * &next_z)?.neg()?, &step.penalty, &(rate * step.charges)?)?;
+    Ok((next_w, vec![next_z, next_n]))
+}
+
+/// The largest number of a dtype of arithmetic.
+fn largest(dtype: DType) -> f64 {
+    if dtype == DType::F64 { f64::MAX } else { f32::MAX.into() }
 }
 
 /// Zeros and `‖w‖₁`; see [`Counts`].

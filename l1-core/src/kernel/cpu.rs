@@ -1,19 +1,22 @@
-//! The operations on CPU tensors: one pass over memory each.
+//! The operations on CPU tensors: one pass over memory each, on all cores.
 //!
-//! Operands are contiguous and of one dtype (moments: the dtype of the arithmetic); the callers in [`super`] see to that.
+//! Operands are contiguous and of one dtype (state: the dtype of the arithmetic); the callers in [`super`] see to that.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, Var};
 use num_traits::Float;
 
 use super::{
     access::{read, write},
     chunks,
-    formula::{AdamWCoefficients, Charge, SgdCoefficients, Sums},
+    formula::{AdamW, AmsGrad, Charge, DiagonalProx, Ftrl, Momentum, PlusSubgradient, Prox, Sgd, Subgradient, Sums},
+    lanes::{self, Fold, LANES},
     norm::Norm,
     number::{Element, Real, for_dtype, slice, slice_mut},
-    step::{AdamWStep, Counts, SgdStep, Step},
+    pass::{Source, map, pass},
+    simd,
+    step::{Counts, OptimizerStep, Step, Work},
 };
-use crate::{Penalty, Result};
+use crate::{Error, Penalty, Result};
 
 /// `Ω(w)`; see [`super::value`].
 pub fn value(w: &Tensor, penalty: &Penalty) -> Result<f64> {
@@ -30,23 +33,57 @@ fn storage_dtype(storage: &CpuStorage) -> candle_core::DType {
 }
 
 fn value_typed<T: Element>(storage: &CpuStorage, layout: &Layout, penalty: &Penalty) -> Result<f64> {
-    let chunk = |values: &[T]| {
-        let mut sums = Sums { abs: 0.0, squares: 0.0, negative: false };
-        for value in values {
-            let value = value.load().wide();
-            sums.abs += value.abs();
-            sums.squares += value * value;
-            sums.negative |= value < 0.0;
-        }
-        sums
+    let values = slice::<T>(storage, layout)?;
+    // What the penalty does not ask for is not summed.
+    let sums = match (penalty.l2() != 0.0, penalty.positive()) {
+        (false, false) => sums::<T, false, false>(values),
+        (true, false) => sums::<T, true, false>(values),
+        (false, true) => sums::<T, false, true>(values),
+        (true, true) => sums::<T, true, true>(values),
     };
-    let add = |a: Sums, b: Sums| Sums {
+    Ok(sums.value(penalty))
+}
+
+fn sums<T: Element, const SQUARES: bool, const SIGNS: bool>(values: &[T]) -> Sums {
+    let chunk = |values: &[T]| simd::run(SumsOf::<T, SQUARES, SIGNS>(values));
+    chunks::reduce(values, &chunk, &|a: Sums, b| Sums {
         abs: a.abs + b.abs,
         squares: a.squares + b.squares,
         negative: a.negative | b.negative,
-    };
-    let sums = chunks::reduce(slice::<T>(storage, layout)?, chunk, add);
-    Ok(sums.map_or(0.0, |sums| sums.value(penalty)))
+    })
+}
+
+struct SumsOf<'a, T, const SQUARES: bool, const SIGNS: bool>(&'a [T]);
+
+impl<T: Element, const SQUARES: bool, const SIGNS: bool> simd::Loop for SumsOf<'_, T, SQUARES, SIGNS> {
+    type Output = Sums;
+
+    #[inline(always)]
+    fn run(self) -> Sums {
+        let mut lanes = Lanes::<SQUARES, SIGNS> { abs: [0.0; LANES], squares: [0.0; LANES], least: [0.0; LANES] };
+        lanes::fold(self.0, &mut lanes);
+        let negative = SIGNS && lanes::joined(lanes.least, f64::min) < 0.0;
+        Sums { abs: lanes::total(lanes.abs), squares: lanes::total(lanes.squares), negative }
+    }
+}
+
+struct Lanes<const SQUARES: bool, const SIGNS: bool> {
+    abs: [f64; LANES],
+    squares: [f64; LANES],
+    least: [f64; LANES],
+}
+
+impl<const SQUARES: bool, const SIGNS: bool> Fold for Lanes<SQUARES, SIGNS> {
+    #[inline(always)]
+    fn add(&mut self, lane: usize, value: f64) {
+        self.abs[lane] += value.abs();
+        if SQUARES {
+            self.squares[lane] += value * value;
+        }
+        if SIGNS {
+            self.least[lane] = self.least[lane].min(value);
+        }
+    }
 }
 
 /// `grad ← grad + ∂Ω(w)` in place; both contiguous, of one dtype.
@@ -65,17 +102,16 @@ fn add_subgradient_typed<T: Element>(
     w_layout: &Layout,
     penalty: &Penalty,
 ) -> Result<()> {
-    let charge = Charge::<T::Real>::new(penalty);
-    chunks::zip2(slice_mut::<T>(grad, layout)?, slice::<T>(w, w_layout)?, |grad, w| {
-        *grad = T::store(grad.load() + charge.subgradient(w.load()));
-    });
+    let formula = PlusSubgradient(Charge::<T::Real>::new(penalty));
+    let (grad, w) = (slice_mut::<T>(grad, layout)?, slice::<T>(w, w_layout)?);
+    pass::<T, T, 0>(formula, grad, w, [], Source::Checked);
     Ok(())
 }
 
 /// A new tensor with `factor · ∂Ω(w)`, where `factor` is a scalar tensor: what `backward` asks of the penalty.
-pub(super) struct Subgradient(pub(super) Penalty);
+pub(super) struct ScaledSubgradient(pub(super) Penalty);
 
-impl CustomOp2 for Subgradient {
+impl CustomOp2 for ScaledSubgradient {
     fn name(&self) -> &'static str {
         "l1-subgradient"
     }
@@ -103,15 +139,15 @@ fn subgradient_typed<T: Element + IntoStorage>(
     factor: f64,
     penalty: &Penalty,
 ) -> Result<CpuStorage> {
-    let (charge, factor) = (Charge::<T::Real>::new(penalty), T::Real::of(factor));
+    let formula = Subgradient { charge: Charge::new(penalty), factor: T::Real::of(factor) };
     let w = slice::<T>(w, layout)?;
-    let mut result = w.to_vec();
-    chunks::each(&mut result, |w| *w = T::store(factor * charge.subgradient(w.load())));
+    let mut result = vec![T::default(); w.len()];
+    pass::<T, T, 0>(formula, &mut result, w, [], Source::Checked);
     Ok(T::storage(result))
 }
 
 /// A vector as candle's storage.
-pub(super) trait IntoStorage: Sized {
+pub(super) trait IntoStorage: Clone + Default {
     fn storage(values: Vec<Self>) -> CpuStorage;
 }
 
@@ -142,8 +178,7 @@ pub fn prox_in_place(w: &Tensor, penalty: &Penalty, step: Step<'_>) -> Result<()
 }
 
 fn prox_scalar<T: Element>(w: &mut CpuStorage, layout: &Layout, penalty: &Penalty, step: f64) -> Result<()> {
-    let (charge, step) = (Charge::<T::Real>::new(penalty), T::Real::of(step));
-    chunks::each(slice_mut::<T>(w, layout)?, |w| *w = T::store(charge.prox(w.load(), step)));
+    map(Prox { charge: Charge::new(penalty), step: T::Real::of(step) }, slice_mut::<T>(w, layout)?);
     Ok(())
 }
 
@@ -154,84 +189,61 @@ fn prox_diagonal<T: Element>(
     steps: &CpuStorage,
     steps_layout: &Layout,
 ) -> Result<()> {
-    let charge = Charge::<T::Real>::new(penalty);
-    chunks::zip2(slice_mut::<T>(w, layout)?, slice::<T::Real>(steps, steps_layout)?, |w, step| {
-        *w = T::store(charge.prox(w.load(), *step));
-    });
+    let formula = DiagonalProx(Charge::<T::Real>::new(penalty));
+    let (w, steps) = (slice_mut::<T>(w, layout)?, slice::<T::Real>(steps, steps_layout)?);
+    pass::<T, T::Real, 0>(formula, w, steps, [], Source::Checked);
     Ok(())
 }
 
-/// One step of proximal SGD in place; see [`SgdStep`].
-pub fn sgd_step(w: &Tensor, grad: &Tensor, buffer: Option<&Tensor>, step: &SgdStep) -> Result<()> {
+/// Takes the next step of one variable. Returns whether a coordinate was left as it was for its gradient.
+pub fn step(work: &Work, source: Source) -> Result<bool> {
+    let Some((grad, step)) = &work.next else { return Ok(false) };
     read(grad, |grad, grad_layout| {
-        write(w, |w, layout| {
-            let dtype = storage_dtype(w);
-            match buffer {
-                None => for_dtype!("w", dtype, sgd_plain(w, layout, grad, grad_layout, step)),
-                Some(buffer) => write(buffer, |buffer, buffer_layout| {
-                    let buffer = (buffer, buffer_layout);
-                    for_dtype!("w", dtype, sgd_with_momentum((w, layout), (grad, grad_layout), buffer, step))
-                }),
+        write(&work.var, |w, layout| {
+            for_dtype!("w", storage_dtype(w), step_typed((w, layout), (grad, grad_layout), &work.state, step, source))
+        })
+    })
+}
+
+fn step_typed<T: Element>(
+    w: (&mut CpuStorage, &Layout),
+    g: (&CpuStorage, &Layout),
+    state: &[Var],
+    step: &OptimizerStep,
+    source: Source,
+) -> Result<bool> {
+    let (w, g) = (slice_mut::<T>(w.0, w.1)?, slice::<T>(g.0, g.1)?);
+    with_state(state, [const { None }; 3], 0, |state| {
+        Ok(match (step, state) {
+            (OptimizerStep::Sgd(step), [None, ..]) => pass(Sgd::new(step), w, g, [], source),
+            (OptimizerStep::Sgd(step), [Some(b), ..]) => pass(Momentum::new(step), w, g, [b], source),
+            (OptimizerStep::AdamW(step), [Some(m), Some(v), None]) => pass(AdamW::new(step), w, g, [m, v], source),
+            (OptimizerStep::AdamW(step), [Some(m), Some(v), Some(largest)]) => {
+                pass(AmsGrad::new(step), w, g, [m, v, largest], source)
             }
+            (OptimizerStep::Ftrl(step), [Some(z), Some(n), ..]) => pass(Ftrl::new(step), w, g, [z, n], source),
+            _ => return Err(wrong_state()),
         })
     })
 }
 
-fn sgd_plain<T: Element>(
-    w: &mut CpuStorage,
-    layout: &Layout,
-    grad: &CpuStorage,
-    grad_layout: &Layout,
-    step: &SgdStep,
-) -> Result<()> {
-    let coefficients = SgdCoefficients::<T::Real>::new(step);
-    chunks::zip2(slice_mut::<T>(w, layout)?, slice::<T>(grad, grad_layout)?, |w, g| {
-        *w = T::store(coefficients.plain(w.load(), g.load()));
-    });
-    Ok(())
-}
-
-fn sgd_with_momentum<T: Element>(
-    w: (&mut CpuStorage, &Layout),
-    grad: (&CpuStorage, &Layout),
-    buffer: (&mut CpuStorage, &Layout),
-    step: &SgdStep,
-) -> Result<()> {
-    let coefficients = SgdCoefficients::<T::Real>::new(step);
-    let buffer = slice_mut::<T::Real>(buffer.0, buffer.1)?;
-    chunks::zip3(slice_mut::<T>(w.0, w.1)?, slice::<T>(grad.0, grad.1)?, buffer, |w, g, b| {
-        *w = T::store(coefficients.with_momentum(w.load(), g.load(), b));
-    });
-    Ok(())
-}
-
-/// One step of proximal AdamW in place; see [`AdamWStep`].
-pub fn adamw_step(w: &Tensor, grad: &Tensor, m: &Tensor, v: &Tensor, step: &AdamWStep) -> Result<()> {
-    read(grad, |grad, grad_layout| {
-        write(w, |w, w_layout| {
-            write(m, |m, m_layout| {
-                write(v, |v, v_layout| {
-                    let (dtype, grad) = (storage_dtype(w), (grad, grad_layout));
-                    for_dtype!("w", dtype, adamw_typed((w, w_layout), grad, (m, m_layout), (v, v_layout), step))
-                })
-            })
-        })
+/// Locks the tensors of a state one after the other and hands over their slices.
+fn with_state<R: Real, A>(
+    state: &[Var],
+    locked: [Option<&mut [R]>; 3],
+    count: usize,
+    then: impl FnOnce([Option<&mut [R]>; 3]) -> Result<A>,
+) -> Result<A> {
+    let Some((first, rest)) = state.split_first() else { return then(locked) };
+    write(first, |storage, layout| {
+        let mut locked: [Option<&mut [R]>; 3] = locked;
+        *locked.get_mut(count).ok_or_else(wrong_state)? = Some(slice_mut::<R>(storage, layout)?);
+        with_state(rest, locked, count + 1, then)
     })
 }
 
-fn adamw_typed<T: Element>(
-    w: (&mut CpuStorage, &Layout),
-    grad: (&CpuStorage, &Layout),
-    m: (&mut CpuStorage, &Layout),
-    v: (&mut CpuStorage, &Layout),
-    step: &AdamWStep,
-) -> Result<()> {
-    let coefficients = AdamWCoefficients::<T::Real>::new(step);
-    let (m, v) = (slice_mut::<T::Real>(m.0, m.1)?, slice_mut::<T::Real>(v.0, v.1)?);
-    chunks::zip4(slice_mut::<T>(w.0, w.1)?, slice::<T>(grad.0, grad.1)?, m, v, |w, g, m, v| {
-        *w = T::store(coefficients.step(w.load(), g.load(), m, v));
-    });
-    Ok(())
+pub(super) fn wrong_state() -> Error {
+    candle_core::Error::Msg("l1: a step was given another number of state tensors than it has".to_owned()).into()
 }
 
 /// Zeros and `‖w‖₁`; see [`Counts`].
@@ -240,14 +252,35 @@ pub fn counts(w: &Tensor) -> Result<Counts> {
 }
 
 fn counts_typed<T: Element>(storage: &CpuStorage, layout: &Layout) -> Result<Counts> {
-    let chunk = |values: &[T]| {
-        values.iter().fold(Counts::default(), |counts, value| {
-            let value = value.load().wide();
-            Counts { zeros: counts.zeros + usize::from(value == 0.0), l1_norm: counts.l1_norm + value.abs() }
-        })
-    };
+    let chunk = |values: &[T]| simd::run(CountsOf(values));
     let add = |a: Counts, b: Counts| Counts { zeros: a.zeros + b.zeros, l1_norm: a.l1_norm + b.l1_norm };
-    Ok(chunks::reduce(slice::<T>(storage, layout)?, chunk, add).unwrap_or_default())
+    Ok(chunks::reduce(slice::<T>(storage, layout)?, &chunk, &add))
+}
+
+struct CountsOf<'a, T>(&'a [T]);
+
+impl<T: Element> simd::Loop for CountsOf<'_, T> {
+    type Output = Counts;
+
+    #[inline(always)]
+    fn run(self) -> Counts {
+        let mut lanes = CountLanes { zeros: [0; LANES], abs: [0.0; LANES] };
+        lanes::fold(self.0, &mut lanes);
+        Counts { zeros: lanes.zeros.iter().sum(), l1_norm: lanes::total(lanes.abs) }
+    }
+}
+
+struct CountLanes {
+    zeros: [usize; LANES],
+    abs: [f64; LANES],
+}
+
+impl Fold for CountLanes {
+    #[inline(always)]
+    fn add(&mut self, lane: usize, value: f64) {
+        self.zeros[lane] += usize::from(value == 0.0);
+        self.abs[lane] += value.abs();
+    }
 }
 
 /// The first entry that is NaN or infinite, with its index in row-major order.
@@ -259,8 +292,24 @@ pub fn first_non_finite(tensor: &Tensor) -> Result<Option<(usize, f64)>> {
 
 fn first_non_finite_typed<T: Element>(storage: &CpuStorage, layout: &Layout) -> Result<Option<(usize, f64)>> {
     let values = slice::<T>(storage, layout)?;
-    let at = chunks::find_first(values, |value| !value.load().is_finite());
+    if !chunks::reduce(values, &|values: &[T]| simd::run(AnyNonFinite(values)), &|a, b| a | b) {
+        return Ok(None);
+    }
+    let at = values.iter().position(|value| !value.load().is_finite());
     Ok(at.map(|at| (at, values[at].load().wide())))
+}
+
+/// Whether a number of the slice is NaN or infinite.
+struct AnyNonFinite<'a, T>(&'a [T]);
+
+impl<T: Element> simd::Loop for AnyNonFinite<'_, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        // Through to the end without a branch: what is sought is hardly ever there.
+        self.0.iter().fold(false, |found, value| found | value.is_non_finite())
+    }
 }
 
 /// `(Σ|xᵢ|ᵖ)^(1/p)`, NaN if an entry is NaN.
@@ -274,32 +323,62 @@ fn norm_typed<T: Element>(storage: &CpuStorage, layout: &Layout, norm: Norm) -> 
         Norm::L1 => sum(values, f64::abs),
         Norm::L2 => power_norm(values, 2.0, |x| x * x),
         Norm::Inf => largest(values),
-        Norm::P(p) => power_norm(values, p, |x| x.abs().powf(p)),
+        Norm::P(p) => power_norm(values, p, move |x| x.abs().powf(p)),
     })
 }
 
 /// `(Σ power(x))^(1/p)`, by way of `x/max|x|` where the powers overflow or vanish.
-fn power_norm<T: Element>(values: &[T], p: f64, power: impl Fn(f64) -> f64 + Sync) -> f64 {
+fn power_norm<T: Element>(values: &[T], p: f64, power: impl Fn(f64) -> f64 + Copy + Sync) -> f64 {
     let root = |sum: f64| if p == 2.0 { sum.sqrt() } else { sum.powf(p.recip()) };
-    let plain = sum(values, &power);
+    let plain = sum(values, power);
     if plain.is_normal() || plain.is_nan() {
         return root(plain);
     }
     match largest(values) {
         unit if unit == 0.0 || !unit.is_finite() => unit,
-        unit => unit * root(sum(values, |x| power(x / unit))),
+        unit => unit * root(sum(values, move |x| power(x / unit))),
     }
 }
 
 /// `max|x|`, NaN if an entry is.
 fn largest<T: Element>(values: &[T]) -> f64 {
-    // f64::max would drop a NaN.
-    let larger = |a: f64, b: f64| if a > b || a.is_nan() { a } else { b };
-    let chunk = |values: &[T]| values.iter().map(|value| value.load().wide().abs()).fold(0.0, larger);
-    chunks::reduce(values, chunk, larger).unwrap_or(0.0)
+    chunks::reduce(values, &|values: &[T]| simd::run(Gather(values, f64::abs, larger)), &larger)
 }
 
-fn sum<T: Element>(values: &[T], term: impl Fn(f64) -> f64 + Sync) -> f64 {
-    let chunk = |values: &[T]| values.iter().map(|value| term(value.load().wide())).sum::<f64>();
-    chunks::reduce(values, chunk, |a, b| a + b).unwrap_or(0.0)
+fn larger(a: f64, b: f64) -> f64 {
+    // f64::max would drop a NaN.
+    if a > b || a.is_nan() { a } else { b }
+}
+
+fn sum<T: Element>(values: &[T], term: impl Fn(f64) -> f64 + Copy + Sync) -> f64 {
+    let add = |a, b| a + b;
+    chunks::reduce(values, &|values: &[T]| simd::run(Gather(values, term, add)), &add)
+}
+
+/// `term(x)` of every number, joined by an operation whose neutral element is 0.
+struct Gather<'a, T, F, J>(&'a [T], F, J);
+
+impl<T: Element, F: Fn(f64) -> f64 + Copy, J: Fn(f64, f64) -> f64 + Copy> simd::Loop for Gather<'_, T, F, J> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run(self) -> f64 {
+        let Self(values, term, join) = self;
+        let mut lanes = GatherLanes { lanes: [0.0; LANES], term, join };
+        lanes::fold(values, &mut lanes);
+        lanes::joined(lanes.lanes, join)
+    }
+}
+
+struct GatherLanes<F, J> {
+    lanes: [f64; LANES],
+    term: F,
+    join: J,
+}
+
+impl<F: Fn(f64) -> f64, J: Fn(f64, f64) -> f64> Fold for GatherLanes<F, J> {
+    #[inline(always)]
+    fn add(&mut self, lane: usize, value: f64) {
+        self.lanes[lane] = (self.join)(self.lanes[lane], (self.term)(value));
+    }
 }

@@ -26,6 +26,6 @@ impl CustomOp1 for InLoss {
     }
 
     fn bwd(&self, w: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        w.detach().apply_op2_no_bwd(&grad.detach(), &cpu::Subgradient(self.penalty)).map(Some)
+        w.detach().apply_op2_no_bwd(&grad.detach(), &cpu::ScaledSubgradient(self.penalty)).map(Some)
     }
 }

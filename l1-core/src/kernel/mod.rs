@@ -19,17 +19,22 @@ pub mod composed;
 pub mod cpu;
 mod formula;
 mod in_loss;
+mod lanes;
 mod norm;
 mod number;
+mod pass;
+mod simd;
 mod step;
 
 pub(crate) use access::storage_key;
 pub(crate) use composed::number;
 pub use norm::Norm;
 pub(crate) use number::{is_supported, wide_dtype};
+#[doc(hidden)]
+pub use pass::Source;
 pub use step::Step;
 #[doc(hidden)]
-pub use step::{AdamWStep, Counts, SgdStep};
+pub use step::{AdamWStep, Counts, FtrlStep, OptimizerStep, SgdStep, Work};
 
 fn on_cpu(tensor: &Tensor) -> bool {
     tensor.device().is_cpu()
@@ -66,7 +71,7 @@ pub fn subgradient(w: &Tensor, penalty: &Penalty) -> Result<Tensor> {
         return composed::subgradient(w, penalty);
     }
     let factor = Tensor::ones((), DType::F64, w.device())?;
-    Ok(w.detach().contiguous()?.apply_op2_no_bwd(&factor, &cpu::Subgradient(*penalty))?)
+    Ok(w.detach().contiguous()?.apply_op2_no_bwd(&factor, &cpu::ScaledSubgradient(*penalty))?)
 }
 
 /// The proximal operator of the penalty, `argmin_u Σ (uᵢ − zᵢ)²/(2·stepᵢ) + Ω(u)`:
@@ -127,14 +132,19 @@ fn check_step(z: &Tensor, step: &Step<'_>) -> Result<()> {
     }
 }
 
-/// `w ← prox(w)` with one step for all entries.
-pub(crate) fn prox_in_place(w: &Var, penalty: &Penalty, step: f64) -> Result<()> {
-    check_dtype("w", w)?;
-    if on_cpu(w) {
-        cpu::prox_in_place(w, penalty, Step::Scalar(step))
-    } else {
-        Ok(w.set(&composed::prox(w, penalty, Step::Scalar(step))?)?)
+/// `w ← prox(w)` with one step for all entries of each variable, all as one job.
+pub(crate) fn prox_in_place(work: &[(&Var, Penalty, f64)]) -> Result<()> {
+    let one = |_, (w, penalty, step): &(&Var, Penalty, f64)| {
+        check_dtype("w", w)?;
+        if on_cpu(w) {
+            return cpu::prox_in_place(w, penalty, Step::Scalar(*step));
+        }
+        Ok(w.set(&composed::prox(w, penalty, Step::Scalar(*step))?)?)
+    };
+    if work.iter().all(|(w, ..)| on_cpu(w)) {
+        return chunks::many(work, |(w, ..)| w.elem_count(), one, |a, b| a.and(b)).unwrap_or(Ok(()));
     }
+    work.iter().try_for_each(|work| one(0, work))
 }
 
 /// The penalty of one tensor as a differentiable scalar of the given dtype.
@@ -147,29 +157,60 @@ pub(crate) fn penalty(w: &Tensor, penalty: &Penalty, dtype: DType) -> Result<Ten
     }
 }
 
-/// `grad ← grad + ∂Ω(w)` in place; both contiguous, of one dtype, on one device.
-pub(crate) fn add_subgradient(grad: &Tensor, w: &Tensor, penalty: &Penalty) -> Result<Tensor> {
-    check_dtype("w", w)?;
-    if on_cpu(w) {
-        cpu::add_subgradient(grad, w, penalty)?;
-        Ok(grad.clone())
-    } else {
-        composed::plus_subgradient(grad, w, penalty)
+/// `grad + ∂Ω(w)` of many tensors as one job, in place where the device allows it; each pair contiguous, of one dtype, on one
+/// device. Returns the sums.
+pub(crate) fn add_subgradients(work: &[(Tensor, &Tensor, Penalty)]) -> Result<Vec<Tensor>> {
+    if work.iter().all(|(_, w, _)| on_cpu(w)) {
+        let one = |_, (grad, w, penalty): &(Tensor, &Tensor, Penalty)| cpu::add_subgradient(grad, w, penalty);
+        chunks::many(work, |(grad, ..)| grad.elem_count(), one, |a, b| a.and(b)).unwrap_or(Ok(()))?;
+        return Ok(work.iter().map(|(grad, ..)| grad.clone()).collect());
     }
+    work.iter().map(|(grad, w, penalty)| composed::plus_subgradient(grad, w, penalty)).collect()
 }
 
-/// One step of proximal SGD; `buffer` is of the dtype of the arithmetic.
-pub(crate) fn sgd_step(w: &Var, grad: &Tensor, buffer: Option<&Var>, step: &SgdStep) -> Result<()> {
-    if on_cpu(w) {
-        cpu::sgd_step(w, grad, buffer.map(|buffer| buffer.as_tensor()), step)
-    } else {
-        composed::sgd_step(w, grad, buffer, step)
-    }
+/// Takes the next step of every variable, all as one job. Returns the index of the first that has a coordinate which was left
+/// as it was for its gradient.
+pub(crate) fn steps(work: &[Work], source: Source) -> Result<Option<usize>> {
+    first_index(work, |work| if on_cpu(&work.var) { cpu::step(work, source) } else { composed::step(work, source) })
 }
 
-/// One step of proximal AdamW; the moments are of the dtype of the arithmetic.
-pub(crate) fn adamw_step(w: &Var, grad: &Tensor, m: &Var, v: &Var, step: &AdamWStep) -> Result<()> {
-    if on_cpu(w) { cpu::adamw_step(w, grad, m, v, step) } else { composed::adamw_step(w, grad, m, v, step) }
+/// The index of the first variable whose gradient holds NaN or an infinity.
+pub(crate) fn first_with_non_finite_gradient(work: &[Work]) -> Result<Option<usize>> {
+    first_index(work, |work| match &work.next {
+        Some((grad, _)) => Ok(first_non_finite(grad)?.is_some()),
+        None => Ok(false),
+    })
+}
+
+/// Runs a test for every variable and returns the index of the first that answers yes.
+fn first_index(work: &[Work], test: impl Fn(&Work) -> Result<bool> + Sync) -> Result<Option<usize>> {
+    if work.iter().all(|work| on_cpu(&work.var)) {
+        let index = |index, work: &Work| Ok(test(work)?.then_some(index));
+        let first = |a: Result<Option<usize>>, b: Result<Option<usize>>| Ok(a?.or(b?));
+        return chunks::many(work, Work::length, index, first).unwrap_or(Ok(None));
+    }
+    // A device is asked from one thread.
+    let mut first = None;
+    for (index, work) in work.iter().enumerate() {
+        if test(work)? && first.is_none() {
+            first = Some(index);
+        }
+    }
+    Ok(first)
+}
+
+/// The penalties of many tensors, in their order.
+pub(crate) fn values(tensors: &[(&Tensor, Penalty)]) -> Result<Vec<f64>> {
+    if !tensors.iter().all(|(w, _)| on_cpu(w)) {
+        return tensors.iter().map(|(w, penalty)| value(w, penalty)).collect();
+    }
+    let one = |_, (w, penalty): &(&Tensor, Penalty)| Ok(vec![value(w, penalty)?]);
+    let append = |a: Result<Vec<f64>>, b: Result<Vec<f64>>| {
+        let mut values = a?;
+        values.append(&mut b?);
+        Ok(values)
+    };
+    chunks::many(tensors, |(w, _)| w.elem_count(), one, append).unwrap_or_else(|| Ok(Vec::new()))
 }
 
 /// Zeros and `‖w‖₁` of one tensor.

@@ -1,13 +1,13 @@
 //! The number types of tensors and of arithmetic: half types are stored in 16 bits and computed in f32.
 
 use candle_core::{CpuStorage, DType, Layout};
-use half::{bf16, f16};
+use half::{bf16, f16, slice::HalfFloatSliceExt};
 use num_traits::Float;
 
 use crate::{Error, Result};
 
 /// A type that arithmetic is done in: f32 or f64.
-pub(crate) trait Real: Float + Element<Real = Self> {
+pub(crate) trait Real: Float + Default + Element<Real = Self> {
     /// The nearest number to an f64.
     fn of(value: f64) -> Self;
     /// The same number as an f64.
@@ -18,9 +18,17 @@ pub(crate) trait Real: Float + Element<Real = Self> {
 pub(crate) trait Element: Copy + Send + Sync + 'static {
     /// The type its arithmetic is done in.
     type Real: Real;
+    /// Whether that is another type.
+    const IS_NARROW: bool;
     fn load(self) -> Self::Real;
     /// Rounds once.
     fn store(value: Self::Real) -> Self;
+    /// Whether it is NaN or infinite.
+    fn is_non_finite(self) -> bool;
+    /// [`load`](Self::load) for slices of one length.
+    fn load_all(from: &[Self], to: &mut [Self::Real]);
+    /// [`store`](Self::store) for slices of one length.
+    fn store_all(from: &[Self::Real], to: &mut [Self]);
     fn slice(storage: &CpuStorage) -> Option<&[Self]>;
     fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
 }
@@ -48,9 +56,10 @@ impl Real for f64 {
 }
 
 macro_rules! element {
-    ($type:ty, $real:ty, $variant:ident, $load:expr, $store:expr) => {
+    ($type:ty, $real:ty, $variant:ident, narrow: $narrow:literal, $load:expr, $store:expr, $load_all:expr, $store_all:expr) => {
         impl Element for $type {
             type Real = $real;
+            const IS_NARROW: bool = $narrow;
             #[inline(always)]
             fn load(self) -> $real {
                 $load(self)
@@ -58,6 +67,20 @@ macro_rules! element {
             #[inline(always)]
             fn store(value: $real) -> Self {
                 $store(value)
+            }
+            #[inline(always)]
+            fn is_non_finite(self) -> bool {
+                // All bits of the exponent are set.
+                let exponent = <$type>::INFINITY.to_bits();
+                self.to_bits() & exponent == exponent
+            }
+            #[inline(always)]
+            fn load_all(from: &[Self], to: &mut [$real]) {
+                $load_all(from, to);
+            }
+            #[inline(always)]
+            fn store_all(from: &[$real], to: &mut [Self]) {
+                $store_all(from, to);
             }
             fn slice(storage: &CpuStorage) -> Option<&[Self]> {
                 match storage {
@@ -75,10 +98,30 @@ macro_rules! element {
     };
 }
 
-element!(f32, f32, F32, |x| x, |x| x);
-element!(f64, f64, F64, |x| x, |x| x);
-element!(bf16, f32, BF16, bf16::to_f32, bf16::from_f32);
-element!(f16, f32, F16, f16::to_f32, f16::from_f32);
+macro_rules! wide {
+    ($type:ty, $variant:ident) => {
+        element!(
+            $type, $type, $variant, narrow: false, |x| x, |x| x,
+            |from: &[$type], to: &mut [$type]| to.copy_from_slice(from),
+            |from: &[$type], to: &mut [$type]| to.copy_from_slice(from)
+        );
+    };
+}
+
+macro_rules! narrow {
+    ($type:ty, $variant:ident) => {
+        element!(
+            $type, f32, $variant, narrow: true, <$type>::to_f32, <$type>::from_f32,
+            |from: &[$type], to: &mut [f32]| from.convert_to_f32_slice(to),
+            |from: &[f32], to: &mut [$type]| to.convert_from_f32_slice(from)
+        );
+    };
+}
+
+wide!(f32, F32);
+wide!(f64, F64);
+narrow!(bf16, BF16);
+narrow!(f16, F16);
 
 /// The dtype that arithmetic on `dtype` is done in, and moments are kept in.
 pub(crate) fn wide_dtype(dtype: DType) -> DType {

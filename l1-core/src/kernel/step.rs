@@ -1,5 +1,7 @@
 //! What the operations are told, and what they tell: plain numbers, the same for a whole tensor.
 
+use candle_core::{Tensor, Var};
+
 use crate::Penalty;
 
 /// One step of proximal SGD on one tensor:
@@ -23,7 +25,8 @@ pub struct SgdStep {
 }
 
 /// One step of proximal AdamW on one tensor: `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`,
-/// `p = lr/(√(v·v_correction) + ε)`, `w ← prox(keep·w − p·m·m_correction, p)`.
+/// `p = lr/(√(v·v_correction) + ε)`, `w ← prox(keep·w − p·m·m_correction, p)`. With a third tensor of state, AMSGrad's: the
+/// largest v so far takes the place of v in p.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamWStep {
     /// Decay of the first moment.
@@ -44,13 +47,64 @@ pub struct AdamWStep {
     pub penalty: Penalty,
 }
 
+/// One step of FTRL-Proximal on one tensor: `σ = (β + √(n + g²))/lr − (β + √n)/lr₋`, `z ← z + g − σw`, `n ← n + g²`,
+/// `τ = lr/(β + √n)`, `w ← prox(−τz, charges·τ)`.
+#[derive(Clone, Copy, Debug)]
+pub struct FtrlStep {
+    /// α.
+    pub lr: f64,
+    /// β.
+    pub beta: f64,
+    /// `1/lr − 1/lr₋`, lr₋ being that of the step before.
+    pub drift: f64,
+    /// A_k: how often the penalty has been charged.
+    pub charges: f64,
+    /// The penalty of one charge.
+    pub penalty: Penalty,
+}
+
+/// A step of one of the optimizers. The tensors of its state, in their order:
+///
+/// | step | state |
+/// |---|---|
+/// | `Sgd` | none, or the buffer b |
+/// | `AdamW` | m, v; with AMSGrad also the largest v |
+/// | `Ftrl` | z, n |
+#[derive(Clone, Copy, Debug)]
+pub enum OptimizerStep {
+    /// Proximal SGD.
+    Sgd(SgdStep),
+    /// Proximal AdamW.
+    AdamW(AdamWStep),
+    /// FTRL-Proximal.
+    Ftrl(FtrlStep),
+}
+
+/// One variable with its state, and what is to be done with them next.
+#[derive(Debug)]
+pub struct Work {
+    /// The variable: contiguous, as all variables are.
+    pub var: Var,
+    /// Tensors of the variable's shape in the dtype of its arithmetic.
+    pub state: Vec<Var>,
+    /// The gradient, contiguous and of the variable's shape, dtype and device, and the step; `None`: leave it alone.
+    pub next: Option<(Tensor, OptimizerStep)>,
+}
+
+impl Work {
+    /// How many coordinates are to be stepped.
+    pub(super) fn length(&self) -> usize {
+        if self.next.is_some() { self.var.elem_count() } else { 0 }
+    }
+}
+
 /// The step of a proximal operator: one number, or one for each entry (a diagonal metric, as in Adam).
 #[derive(Clone, Copy, Debug)]
 pub enum Step<'a> {
     /// The same step everywhere.
     Scalar(f64),
     /// A tensor of the argument's shape.
-    Diagonal(&'a candle_core::Tensor),
+    Diagonal(&'a Tensor),
 }
 
 impl From<f64> for Step<'_> {
@@ -59,8 +113,8 @@ impl From<f64> for Step<'_> {
     }
 }
 
-impl<'a> From<&'a candle_core::Tensor> for Step<'a> {
-    fn from(step: &'a candle_core::Tensor) -> Self {
+impl<'a> From<&'a Tensor> for Step<'a> {
+    fn from(step: &'a Tensor) -> Self {
         Self::Diagonal(step)
     }
 }

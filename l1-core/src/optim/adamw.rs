@@ -1,10 +1,16 @@
 //! Proximal AdamW.
 
-use candle_core::{Result as CandleResult, Var, backprop::GradStore};
-use candle_nn::Optimizer;
+use serde::{Deserialize, Serialize};
 
-use super::vars;
-use crate::{Error, Regularizer, Result, kernel};
+use super::{
+    Stepper,
+    stepper::Method,
+    vars::{self, Planned},
+};
+use crate::{
+    Guard, Regularizer, Result,
+    kernel::{AdamWStep, OptimizerStep},
+};
 
 /// What [`ProxAdamW`] is told. There is no `Default`: nobody gets an unregularized optimizer by leaving a field out.
 ///
@@ -29,29 +35,28 @@ pub struct ParamsProxAdamW {
     /// know): finite and ≥ 0. **0** at first, unlike
     /// candle's 0.01: with decay the fixed points are no longer stationary for loss + Ω. An exact ridge is `l2`.
     pub weight_decay: f64,
+    /// AMSGrad: the largest v so far in place of v, so that p never grows (Reddi, Kale & Kumar 2018). Off at first.
+    pub amsgrad: bool,
+    /// What is done about gradients with NaN or ±∞. [`Guard::Before`] at first.
+    pub guard: Guard,
     /// Which parameters are penalized, and how.
     pub regularizer: Regularizer,
 }
 
 impl ParamsProxAdamW {
-    /// lr 0.001, β 0.9 and 0.999, ε 1e-8, no weight decay.
+    /// lr 0.001, β 0.9 and 0.999, ε 1e-8, no weight decay, no AMSGrad.
     #[must_use]
     pub fn new(regularizer: Regularizer) -> Self {
-        Self { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, regularizer }
-    }
-
-    fn check(&self) -> Result<()> {
-        vars::check_strength("lr", self.lr)?;
-        vars::check_fraction("beta1", self.beta1)?;
-        vars::check_fraction("beta2", self.beta2)?;
-        vars::check("eps", self.eps, self.eps.is_finite() && self.eps > 0.0, "finite and > 0")?;
-        vars::check_strength("weight_decay", self.weight_decay)
+        let guard = Guard::default();
+        Self { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, amsgrad: false, guard, regularizer }
     }
 }
 
 /// Proximal AdamW: exact zeros, and without weight decay fixed points that are stationary for loss + Ω.
 ///
 /// `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`, `m̂ = m/(1 − β₁ᵏ)`, `v̂ = v/(1 − β₂ᵏ)`, `p = lr/(√v̂ + ε)`,
+///
+/// (with [`amsgrad`](ParamsProxAdamW::amsgrad) `v̂` is the largest v so far over `1 − β₂ᵏ`)
 ///
 /// `w ← prox of Ω in the metric 1/p, at (1 − lr·wd)·w − p∘m̂`, for an elastic net `S(z, pλ)/(1 + p·l2)`.
 ///
@@ -88,56 +93,72 @@ impl ParamsProxAdamW {
 /// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
 ///   a gradient with NaN or ±∞, a learning rate out of its range, gradients that hold the
 ///   penalty already. An unpenalized variable without a gradient is left alone.
-#[derive(Debug)]
-pub struct ProxAdamW {
-    slots: Vec<Slot>,
-    params: ParamsProxAdamW,
-}
+pub type ProxAdamW = Stepper<ParamsProxAdamW>;
 
-#[derive(Debug)]
-struct Slot {
-    var: Var,
-    m: Var,
-    v: Var,
-    /// k: gradients seen so far. Each variable counts its own, so that one without a gradient at first is corrected right.
+/// What [`ProxAdamW`] counts for a variable.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// k: gradients seen so far.
     steps: i32,
 }
 
-impl ProxAdamW {
-    /// The hyperparameters.
-    #[must_use]
-    pub fn params(&self) -> &ParamsProxAdamW {
-        &self.params
+impl Method for ParamsProxAdamW {
+    type Progress = Progress;
+
+    const NAME: &'static str = "ProxAdamW";
+
+    fn lr(&self) -> f64 {
+        self.lr
     }
 
-    /// Which parameters are penalized, and how.
-    #[must_use]
-    pub fn regularizer(&self) -> &Regularizer {
-        &self.params.regularizer
+    fn set_lr(&mut self, lr: f64) {
+        self.lr = lr;
     }
 
-    /// To change λ's scale, or the regularizer as a whole, from the next step on.
-    pub fn regularizer_mut(&mut self) -> &mut Regularizer {
-        &mut self.params.regularizer
+    fn guard(&self) -> Guard {
+        self.guard
     }
 
-    fn try_step(&mut self, grads: &GradStore) -> Result<()> {
-        self.params.check()?;
-        let Self { slots, params } = self;
+    fn regularizer(&self) -> &Regularizer {
+        &self.regularizer
+    }
+
+    fn regularizer_mut(&mut self) -> &mut Regularizer {
+        &mut self.regularizer
+    }
+
+    fn check(&self) -> Result<()> {
+        vars::check_strength("lr", self.lr)?;
+        vars::check_fraction("beta1", self.beta1)?;
+        vars::check_fraction("beta2", self.beta2)?;
+        vars::check("eps", self.eps, self.eps.is_finite() && self.eps > 0.0, "finite and > 0")?;
+        vars::check_strength("weight_decay", self.weight_decay)
+    }
+
+    fn check_narrow(&self) -> Result<()> {
+        // A square below 1.4e-45 vanishes in f32, and then the move is lr·g/ε.
+        vars::check("eps", self.eps, self.eps >= 1e-20, "at least 1e-20 where the arithmetic is f32")?;
         // The largest step of a coordinate has to be a number in its arithmetic.
-        let in_range =
-            params.lr / params.eps <= f32::MAX.into() || !vars::any_narrow(slots.iter().map(|slot| &slot.var));
-        vars::check("lr", params.lr, in_range, "at most 3.4e38·eps where the arithmetic is f32")?;
-        let step = |slot: &mut Slot, planned| slot.step(params, &planned);
-        vars::step_all(slots, |slot| &slot.var, grads, &params.regularizer, step)
+        let in_range = self.lr / self.eps <= f32::MAX.into();
+        vars::check("lr", self.lr, in_range, "at most 3.4e38·eps where the arithmetic is f32")
     }
-}
 
-impl Slot {
-    fn step(&mut self, params: &ParamsProxAdamW, planned: &vars::Planned) -> Result<()> {
-        let &ParamsProxAdamW { lr, beta1, beta2, eps, weight_decay, .. } = params;
-        let steps = self.steps.saturating_add(1);
-        let step = kernel::AdamWStep {
+    fn hyperparameters(&self) -> Vec<(&'static str, String)> {
+        let Self { beta1, beta2, eps, weight_decay, amsgrad, .. } = self;
+        let numbers = [("beta1", beta1), ("beta2", beta2), ("eps", eps), ("weight_decay", weight_decay)];
+        let numbers = numbers.into_iter().map(|(name, value)| (name, value.to_string()));
+        numbers.chain([("amsgrad", amsgrad.to_string())]).collect()
+    }
+
+    fn state(&self) -> Vec<(&'static str, f64)> {
+        let names: &[_] = if self.amsgrad { &["m", "v", "largest_v"] } else { &["m", "v"] };
+        names.iter().map(|name| (*name, 0.0)).collect()
+    }
+
+    fn next(&self, progress: Progress, planned: &Planned) -> (OptimizerStep, Progress) {
+        let &Self { lr, beta1, beta2, eps, weight_decay, .. } = self;
+        let steps = progress.steps.saturating_add(1);
+        let step = AdamWStep {
             beta1,
             beta2,
             m_correction: (1.0 - beta1.powi(steps)).recip(),
@@ -147,36 +168,6 @@ impl Slot {
             keep: if planned.decays { 1.0 - lr * weight_decay } else { 1.0 },
             penalty: planned.penalty,
         };
-        kernel::adamw_step(&self.var, &planned.grad, &self.m, &self.v, &step)?;
-        self.steps = steps;
-        Ok(())
-    }
-}
-
-impl Optimizer for ProxAdamW {
-    type Config = ParamsProxAdamW;
-
-    fn new(vars: Vec<Var>, params: ParamsProxAdamW) -> CandleResult<Self> {
-        params.check()?;
-        let vars = vars::distinct(vars)?;
-        vars::check_covers(&params.regularizer, vars.iter())?;
-        // A square below 1.4e-45 vanishes in f32, and then the move is lr·g/ε.
-        let in_range = params.eps >= 1e-20 || !vars::any_narrow(vars.iter());
-        vars::check("eps", params.eps, in_range, "at least 1e-20 where the arithmetic is f32")?;
-        let slot = |var: Var| Ok(Slot { m: vars::moment(&var)?, v: vars::moment(&var)?, var, steps: 0 });
-        let slots = vars.into_iter().map(slot).collect::<Result<_, Error>>()?;
-        Ok(Self { slots, params })
-    }
-
-    fn step(&mut self, grads: &GradStore) -> CandleResult<()> {
-        Ok(self.try_step(grads)?)
-    }
-
-    fn learning_rate(&self) -> f64 {
-        self.params.lr
-    }
-
-    fn set_learning_rate(&mut self, lr: f64) {
-        self.params.lr = lr;
+        (OptimizerStep::AdamW(step), Progress { steps })
     }
 }

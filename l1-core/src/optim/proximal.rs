@@ -4,7 +4,11 @@ use candle_core::{Result as CandleResult, Var, backprop::GradStore};
 use candle_nn::Optimizer;
 
 use super::vars;
-use crate::{Regularizer, Result, kernel};
+use crate::{
+    RegularizedGrads, Regularizer, Result,
+    gradient::{self, Taken},
+    kernel,
+};
 
 /// What [`Proximal`] is told: the inner optimizer's own parameters, and the regularizer.
 #[derive(Clone, Debug)]
@@ -82,15 +86,20 @@ impl<O: Optimizer> Proximal<O> {
         vars::check_strength("lr", lr)?;
         let in_range = lr <= f32::MAX.into() || !vars::any_narrow(self.vars.iter());
         vars::check("lr", lr, in_range, "at most 3.4e38 where the arithmetic is f32")?;
-        let plan = vars::plan(self.vars.iter(), grads, &self.regularizer)?;
-        self.inner.step(grads)?;
-        for (var, planned) in self.vars.iter().zip(plan) {
+        vars::check_covers(&self.regularizer, self.vars.iter())?;
+        RegularizedGrads::refuse(grads)?;
+        let taken = Taken::by(self.vars.iter().map(|var| var.as_tensor()));
+        let mut work = Vec::new();
+        for (index, var) in self.vars.iter().enumerate() {
+            let Some(planned) = vars::plan(index, var, grads, &self.regularizer, &taken)? else { continue };
+            gradient::check_finite(|| vars::path(index, var, &self.regularizer), &planned.grad)?;
             // A prox of nothing would still be a pass over the weights.
-            if let Some(planned) = planned.filter(|planned| !planned.penalty.is_none()) {
-                kernel::prox_in_place(var, &planned.penalty, lr)?;
+            if !planned.penalty.is_none() {
+                work.push((var, planned.penalty, lr));
             }
         }
-        Ok(())
+        self.inner.step(grads)?;
+        kernel::prox_in_place(&work)
     }
 }
 

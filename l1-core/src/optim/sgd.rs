@@ -1,10 +1,16 @@
 //! Proximal SGD with momentum.
 
-use candle_core::{Result as CandleResult, Var, backprop::GradStore};
-use candle_nn::Optimizer;
+use serde::{Deserialize, Serialize};
 
-use super::vars;
-use crate::{Error, Regularizer, Result, kernel};
+use super::{
+    Stepper,
+    stepper::Method,
+    vars::{self, Planned},
+};
+use crate::{
+    Guard, Regularizer, Result,
+    kernel::{OptimizerStep, SgdStep},
+};
 
 /// What [`ProxSgd`] is told. There is no `Default`: nobody gets an unregularized optimizer by leaving a field out.
 ///
@@ -29,6 +35,8 @@ pub struct ParamsProxSgd {
     /// does not know): finite and ≥ 0. 0 at first. With it fixed points are stationary for loss + Ω + `wd/(2W)·‖w‖²`, W the limit
     /// of W_k.
     pub weight_decay: f64,
+    /// What is done about gradients with NaN or ±∞. [`Guard::Before`] at first.
+    pub guard: Guard,
     /// Which parameters are penalized, and how.
     pub regularizer: Regularizer,
 }
@@ -37,18 +45,8 @@ impl ParamsProxSgd {
     /// lr 0.01 and everything else off.
     #[must_use]
     pub fn new(regularizer: Regularizer) -> Self {
-        Self { lr: 0.01, momentum: 0.0, dampening: 0.0, nesterov: false, weight_decay: 0.0, regularizer }
-    }
-
-    fn check(&self) -> Result<()> {
-        vars::check_strength("lr", self.lr)?;
-        vars::check_fraction("momentum", self.momentum)?;
-        vars::check_fraction("dampening", self.dampening)?;
-        vars::check_strength("weight_decay", self.weight_decay)?;
-        let has_momentum = !self.nesterov || self.momentum > 0.0;
-        vars::check("momentum", self.momentum, has_momentum, "> 0 with `nesterov`")?;
-        let undampened = !self.nesterov || self.dampening == 0.0;
-        vars::check("dampening", self.dampening, undampened, "0 with `nesterov`")
+        let guard = Guard::default();
+        Self { lr: 0.01, momentum: 0.0, dampening: 0.0, nesterov: false, weight_decay: 0.0, guard, regularizer }
     }
 }
 
@@ -101,96 +99,83 @@ impl ParamsProxSgd {
 /// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
 ///   a gradient with NaN or ±∞, a learning rate out of its range, gradients that hold the
 ///   penalty already. An unpenalized variable without a gradient is left alone.
-#[derive(Debug)]
-pub struct ProxSgd {
-    slots: Vec<Slot>,
-    params: ParamsProxSgd,
-}
+pub type ProxSgd = Stepper<ParamsProxSgd>;
 
-#[derive(Debug)]
-struct Slot {
-    var: Var,
-    buffer: Option<Var>,
+/// What [`ProxSgd`] keeps of a variable's history.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Progress {
     /// W_k; 0 before the first gradient.
-    weight: f64,
+    total_weight: f64,
 }
 
-impl ProxSgd {
-    /// The hyperparameters.
-    #[must_use]
-    pub fn params(&self) -> &ParamsProxSgd {
-        &self.params
+impl Method for ParamsProxSgd {
+    type Progress = Progress;
+
+    const NAME: &'static str = "ProxSgd";
+
+    fn lr(&self) -> f64 {
+        self.lr
     }
 
-    /// Which parameters are penalized, and how.
-    #[must_use]
-    pub fn regularizer(&self) -> &Regularizer {
-        &self.params.regularizer
+    fn set_lr(&mut self, lr: f64) {
+        self.lr = lr;
     }
 
-    /// To change λ's scale, or the regularizer as a whole, from the next step on.
-    pub fn regularizer_mut(&mut self) -> &mut Regularizer {
-        &mut self.params.regularizer
+    fn guard(&self) -> Guard {
+        self.guard
     }
 
-    fn try_step(&mut self, grads: &GradStore) -> Result<()> {
-        self.params.check()?;
-        let Self { slots, params } = self;
+    fn regularizer(&self) -> &Regularizer {
+        &self.regularizer
+    }
+
+    fn regularizer_mut(&mut self) -> &mut Regularizer {
+        &mut self.regularizer
+    }
+
+    fn check(&self) -> Result<()> {
+        vars::check_strength("lr", self.lr)?;
+        vars::check_fraction("momentum", self.momentum)?;
+        vars::check_fraction("dampening", self.dampening)?;
+        vars::check_strength("weight_decay", self.weight_decay)?;
+        let has_momentum = !self.nesterov || self.momentum > 0.0;
+        vars::check("momentum", self.momentum, has_momentum, "> 0 with `nesterov`")?;
+        let undampened = !self.nesterov || self.dampening == 0.0;
+        vars::check("dampening", self.dampening, undampened, "0 with `nesterov`")
+    }
+
+    fn check_narrow(&self) -> Result<()> {
         // W_k stays below 1/(1 − μ); the step of the prox has to be a number in its arithmetic.
-        let largest = params.lr / (1.0 - params.momentum);
-        let in_range = largest <= f32::MAX.into() || !vars::any_narrow(slots.iter().map(|slot| &slot.var));
-        vars::check("lr", params.lr, in_range, "at most 3.4e38·(1 − momentum) where the arithmetic is f32")?;
-        let step = |slot: &mut Slot, planned| slot.step(params, &planned);
-        vars::step_all(slots, |slot| &slot.var, grads, &params.regularizer, step)
+        let in_range = self.lr / (1.0 - self.momentum) <= f32::MAX.into();
+        vars::check("lr", self.lr, in_range, "at most 3.4e38·(1 − momentum) where the arithmetic is f32")
     }
-}
 
-impl Slot {
-    fn step(&mut self, params: &ParamsProxSgd, planned: &vars::Planned) -> Result<()> {
-        let &ParamsProxSgd { lr, momentum, dampening, nesterov, weight_decay, .. } = params;
-        let first = self.weight == 0.0;
+    fn hyperparameters(&self) -> Vec<(&'static str, String)> {
+        let Self { momentum, dampening, nesterov, weight_decay, .. } = self;
+        let numbers = [("momentum", momentum), ("dampening", dampening), ("weight_decay", weight_decay)];
+        let numbers = numbers.into_iter().map(|(name, value)| (name, value.to_string()));
+        numbers.chain([("nesterov", nesterov.to_string())]).collect()
+    }
+
+    fn state(&self) -> Vec<(&'static str, f64)> {
+        if self.momentum == 0.0 { Vec::new() } else { vec![("buffer", 0.0)] }
+    }
+
+    fn next(&self, progress: Progress, planned: &Planned) -> (OptimizerStep, Progress) {
+        let &Self { lr, momentum, dampening, nesterov, weight_decay, .. } = self;
+        let first = progress.total_weight == 0.0;
         // Without momentum there is no buffer, and dampening has nothing to act on (as in PyTorch).
         let gradient_weight = if first || momentum == 0.0 { 1.0 } else { 1.0 - dampening };
-        let weight = momentum * self.weight + gradient_weight;
-        let step = kernel::SgdStep {
+        let total_weight = momentum * progress.total_weight + gradient_weight;
+        let step = SgdStep {
             momentum: if first { 0.0 } else { momentum },
             gradient_weight,
             lookahead: nesterov.then_some(momentum),
             lr,
             keep: if planned.decays { 1.0 - lr * weight_decay } else { 1.0 },
-            prox_step: lr * if nesterov { 1.0 + momentum * weight } else { weight },
+            prox_step: lr * if nesterov { 1.0 + momentum * total_weight } else { total_weight },
             penalty: planned.penalty,
         };
-        kernel::sgd_step(&self.var, &planned.grad, self.buffer.as_ref(), &step)?;
-        self.weight = weight;
-        Ok(())
-    }
-}
-
-impl Optimizer for ProxSgd {
-    type Config = ParamsProxSgd;
-
-    fn new(vars: Vec<Var>, params: ParamsProxSgd) -> CandleResult<Self> {
-        params.check()?;
-        let vars = vars::distinct(vars)?;
-        vars::check_covers(&params.regularizer, vars.iter())?;
-        let slot = |var: Var| {
-            let buffer = if params.momentum == 0.0 { None } else { Some(vars::moment(&var)?) };
-            Ok(Slot { var, buffer, weight: 0.0 })
-        };
-        let slots = vars.into_iter().map(slot).collect::<Result<_, Error>>()?;
-        Ok(Self { slots, params })
-    }
-
-    fn step(&mut self, grads: &GradStore) -> CandleResult<()> {
-        Ok(self.try_step(grads)?)
-    }
-
-    fn learning_rate(&self) -> f64 {
-        self.params.lr
-    }
-
-    fn set_learning_rate(&mut self, lr: f64) {
-        self.params.lr = lr;
+        (OptimizerStep::Sgd(step), Progress { total_weight })
     }
 }

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use candle_core::{DType, Tensor, Var, backprop::GradStore};
 
 use crate::{
-    Error, ParamPath, Penalty, RegularizedGrads, Regularizer, Result, Role, gradient,
+    Error, ParamPath, Penalty, Regularizer, Result, Role,
+    gradient::{self, Taken},
     kernel::{is_supported, wide_dtype},
 };
 
@@ -45,58 +46,57 @@ pub(super) fn check_covers<'v>(
 }
 
 /// What one variable's step needs of the outside.
-pub(super) struct Planned {
+#[derive(Debug)]
+pub struct Planned {
     pub(super) grad: Tensor,
+    /// Every scale included.
     pub(super) penalty: Penalty,
+    /// Without the regularizer's own scale.
+    pub(super) unscaled: Penalty,
+    /// The regularizer's own scale.
+    pub(super) scale: f64,
     /// Whether weight decay applies: to weights and embeddings, never to biases, norms or variables of unknown role.
     pub(super) decays: bool,
 }
 
-/// Checks every gradient and looks every penalty up, before anything is written.
+/// Checks the gradient of one variable and looks its penalty up; whether the gradient is finite is not asked here.
 ///
 /// `None` stands for an unpenalized variable without a gradient: it is left alone.
-pub(super) fn plan<'v>(
-    vars: impl Iterator<Item = &'v Var> + Clone,
+pub(super) fn plan(
+    index: usize,
+    var: &Var,
     grads: &GradStore,
     regularizer: &Regularizer,
-) -> Result<Vec<Option<Planned>>> {
-    // Again at each step: the regularizer may have been replaced.
-    check_covers(regularizer, vars.clone())?;
-    RegularizedGrads::refuse(grads)?;
-    let taken = gradient::Taken::by(vars.clone().map(|var| var.as_tensor()));
-    let plan_one = |(index, var): (usize, &Var)| {
-        let param = regularizer.get(var);
-        let path = || param.map_or_else(|| unnamed(index, var), |param| param.path.clone());
-        let penalty = param.and_then(|param| regularizer.penalty_of(param)).filter(|penalty| !penalty.is_none());
-        match gradient::get(path, var, grads, &taken)? {
-            Some(grad) => Ok(Some(Planned {
-                grad,
-                penalty: penalty.unwrap_or(Penalty::NONE),
-                decays: param.is_some_and(|param| matches!(param.role, Role::Weight { .. } | Role::Embedding)),
-            })),
-            None if penalty.is_some() => Err(Error::MissingGradient { path: path() }),
-            None => Ok(None),
-        }
-    };
-    vars.enumerate().map(plan_one).collect()
+    taken: &Taken,
+) -> Result<Option<Planned>> {
+    let param = regularizer.get(var);
+    let penalty = param.and_then(|param| regularizer.penalty_of(param)).filter(|penalty| !penalty.is_none());
+    match gradient::get(|| path(index, var, regularizer), var, grads, taken)? {
+        Some(grad) => Ok(Some(Planned {
+            grad,
+            penalty: penalty.unwrap_or(Penalty::NONE),
+            unscaled: param.and_then(|param| param.decision.penalty()).copied().unwrap_or(Penalty::NONE),
+            scale: regularizer.scale(),
+            decays: param.is_some_and(|param| matches!(param.role, Role::Weight { .. } | Role::Embedding)),
+        })),
+        None if penalty.is_some() => Err(Error::MissingGradient { path: path(index, var, regularizer) }),
+        None => Ok(None),
+    }
 }
 
-/// Steps every variable that has a gradient, after all of them have been checked.
-pub(super) fn step_all<S>(
-    slots: &mut [S],
-    var: impl Fn(&S) -> &Var,
-    grads: &GradStore,
-    regularizer: &Regularizer,
-    step: impl Fn(&mut S, Planned) -> Result<()>,
-) -> Result<()> {
-    let plan = plan(slots.iter().map(&var), grads, regularizer)?;
-    let mut planned = slots.iter_mut().zip(plan).filter_map(|(slot, planned)| Some((slot, planned?)));
-    planned.try_for_each(|(slot, planned)| step(slot, planned))
+/// What a variable is called in errors.
+pub(super) fn path(index: usize, var: &Var, regularizer: &Regularizer) -> ParamPath {
+    regularizer.get(var).map_or_else(|| unnamed(index, var), |param| param.path.clone())
 }
 
-/// A moment of a variable, all zeros: in f32 for half types, whose own precision would swallow small changes of it.
-pub(super) fn moment(var: &Var) -> Result<Var> {
-    Ok(Var::zeros(var.shape(), wide_dtype(var.dtype()), var.device())?)
+/// A tensor of a variable's state: in f32 for half types, whose own precision would swallow small changes of it.
+pub(super) fn state(var: &Var, fill: f64) -> Result<Var> {
+    let dtype = wide_dtype(var.dtype());
+    if fill == 0.0 {
+        return Ok(Var::zeros(var.shape(), dtype, var.device())?);
+    }
+    let fill = Tensor::new(fill, var.device())?.to_dtype(dtype)?;
+    Ok(Var::from_tensor(&fill.broadcast_as(var.shape())?.contiguous()?)?)
 }
 
 /// Whether steps of some of these variables are computed in f32.

@@ -1,0 +1,14 @@
+//! What becomes of gradients that are not finite.
+
+/// What a step of [`ProxSgd`](crate::ProxSgd), [`ProxAdamW`](crate::ProxAdamW) and [`FtrlProximal`](crate::FtrlProximal) does about
+/// gradients with NaN or ±∞. Both ways it returns [`Error::NonFiniteGradient`](crate::Error::NonFiniteGradient).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Guard {
+    /// Reads all gradients first. If one is not finite, nothing at all is written: the step can be skipped or repeated.
+    #[default]
+    Before,
+    /// Looks at each gradient where it is used, which saves one read of all of them. A coordinate whose gradient is not finite
+    /// keeps its weight and its moments; all others are stepped.
+    InPass,
+}

@@ -1,0 +1,75 @@
+//! Proximal AdamW, and AMSGrad's variant of it.
+
+use super::Charge;
+use crate::kernel::{number::Real, pass::Coordinate, step::AdamWStep};
+
+/// Moments, the Adam move, and the prox in the metric 1/p of that move.
+#[derive(Clone, Copy)]
+pub(in crate::kernel) struct AdamW<R> {
+    one_minus_beta1: R,
+    beta2: R,
+    one_minus_beta2: R,
+    m_correction: R,
+    v_correction: R,
+    lr: R,
+    eps: R,
+    keep: R,
+    charge: Charge<R>,
+}
+
+/// The same with the largest v so far in place of v (Reddi, Kale & Kumar 2018).
+#[derive(Clone, Copy)]
+pub(in crate::kernel) struct AmsGrad<R>(AdamW<R>);
+
+impl<R: Real> AdamW<R> {
+    pub(in crate::kernel) fn new(step: &AdamWStep) -> Self {
+        Self {
+            one_minus_beta1: R::of(1.0 - step.beta1),
+            beta2: R::of(step.beta2),
+            one_minus_beta2: R::of(1.0 - step.beta2),
+            m_correction: R::of(step.m_correction),
+            v_correction: R::of(step.v_correction),
+            lr: R::of(step.lr),
+            eps: R::of(step.eps),
+            keep: R::of(step.keep),
+            charge: Charge::new(&step.penalty),
+        }
+    }
+
+    #[inline(always)]
+    fn moments(&self, g: R, m: &mut R, v: &mut R) {
+        // As an interpolation: in f32 the rounded β₁ and 1 − β₁ need not sum to 1, which would change the strength of λ.
+        *m = *m + self.one_minus_beta1 * (g - *m);
+        // An infinite v would never decay, and its weight never move again.
+        *v = (self.beta2 * *v + self.one_minus_beta2 * g * g).min(R::max_value());
+    }
+
+    #[inline(always)]
+    fn step(&self, w: R, m: R, v: R) -> R {
+        let p = self.lr / ((v * self.v_correction).sqrt() + self.eps);
+        self.charge.prox(self.keep * w - p * (m * self.m_correction), p)
+    }
+}
+
+impl<R: Real> Coordinate<R, 2> for AdamW<R> {
+    #[inline(always)]
+    fn at(&self, w: R, g: R, [m, v]: &mut [R; 2]) -> R {
+        self.moments(g, m, v);
+        self.step(w, *m, *v)
+    }
+}
+
+impl<R: Real> AmsGrad<R> {
+    pub(in crate::kernel) fn new(step: &AdamWStep) -> Self {
+        Self(AdamW::new(step))
+    }
+}
+
+impl<R: Real> Coordinate<R, 3> for AmsGrad<R> {
+    #[inline(always)]
+    fn at(&self, w: R, g: R, [m, v, largest_v]: &mut [R; 3]) -> R {
+        self.0.moments(g, m, v);
+        *largest_v = largest_v.max(*v);
+        self.0.step(w, *m, *largest_v)
+    }
+}

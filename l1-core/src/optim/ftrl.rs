@@ -1,0 +1,207 @@
+//! FTRL-Proximal.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Stepper,
+    stepper::Method,
+    vars::{self, Planned},
+};
+use crate::{
+    Guard, Regularizer, Result,
+    kernel::{FtrlStep, OptimizerStep},
+};
+
+/// How often [`FtrlProximal`] charges the penalty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Charged {
+    /// Once for each gradient, so that fixed points are stationary for loss + Ω (McMahan 2011).
+    #[default]
+    EachStep,
+    /// Once against the **sum** of all losses (McMahan et al. 2013, Algorithm 1; TensorFlow's and Keras' `Ftrl`): in a long run the
+    /// penalty fades as 1/k, and loss + Ω is not what is solved.
+    Once,
+}
+
+/// What [`FtrlProximal`] is told. There is no `Default`: nobody gets an unregularized optimizer by leaving a field out.
+///
+/// ```
+/// # fn params(regularizer: l1_core::Regularizer) {
+/// use l1_core::ParamsFtrl;
+///
+/// let params = ParamsFtrl { lr: 0.5, ..ParamsFtrl::new(regularizer) };
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ParamsFtrl {
+    /// α: finite and > 0. 0.1 at first.
+    pub lr: f64,
+    /// β: finite and ≥ 0, and > 0 where `initial_accumulator` is 0. 1 at first.
+    pub beta: f64,
+    /// What the sum n of squared gradients starts with: finite and ≥ 0. 0 at first (Keras: 0.1, with β = 0).
+    pub initial_accumulator: f64,
+    /// How often the penalty is charged. [`Charged::EachStep`] at first.
+    pub charged: Charged,
+    /// What is done about gradients with NaN or ±∞. [`Guard::Before`] at first.
+    pub guard: Guard,
+    /// Which parameters are penalized, and how.
+    pub regularizer: Regularizer,
+}
+
+impl ParamsFtrl {
+    /// α 0.1, β 1, n from 0, the penalty charged at each step.
+    #[must_use]
+    pub fn new(regularizer: Regularizer) -> Self {
+        Self {
+            lr: 0.1,
+            beta: 1.0,
+            initial_accumulator: 0.0,
+            charged: Charged::default(),
+            guard: Guard::default(),
+            regularizer,
+        }
+    }
+
+    /// The largest rate τ of a coordinate: that of one without a gradient so far.
+    fn largest_rate(&self) -> f64 {
+        self.lr / (self.beta + self.initial_accumulator.sqrt())
+    }
+}
+
+/// FTRL-Proximal: a learning rate for each coordinate that falls as its gradients add up, and exact zeros decided by the **sum**
+/// of all gradients, for sparse and online problems.
+///
+/// `σ = (√(n + g²) − √n)/α`, `z ← z + g − σw`, `n ← n + g²`, `τ = α/(β + √n)`,
+///
+/// `w ← prox of A_k·Ω in the metric 1/τ, at −τz`, for an elastic net `S(−τz, A_kτλ)/(1 + A_kτ·l2)`.
+///
+/// With [`Charged::EachStep`] `A_k` is the number of gradients so far (the sum of the regularizer's scales), and fixed points are
+/// stationary for loss + Ω; with [`Charged::Once`], the paper's, `A_k = 1`. Without a penalty both are gradient descent with the
+/// rate τ.
+///
+/// What to know:
+/// * It starts from the weights as they are: the first step counts as one from them. (The paper starts from 0, where both are the
+///   same; Keras' forgets other weights by and by.) Weights that are changed by hand between two steps are not seen: z knows them.
+/// * The learning rate can be changed at any step: σ is then the change of 1/τ.
+/// * It has no weight decay; a ridge is `l2`.
+/// * z grows with the number of steps where the penalty is charged each time, and loses digits: in f32 stationarity ends at
+///   about `6e-8·k·λ` a step. Take f64 for long runs.
+///
+/// Gradients of the loss alone go in; no penalty in the loss. McMahan et al., *Ad Click Prediction: a View from the Trenches*
+/// (2013), Algorithm 1; A_k: McMahan, *Follow-the-Regularized-Leader and Mirror Descent* (2011).
+///
+/// ```
+/// use candle_core::{Device, Tensor, Var};
+/// use candle_nn::Optimizer;
+/// use l1_core::{FtrlProximal, ParamsFtrl, Regularized, Rule, Visitor};
+///
+/// struct Model(Var);
+/// impl Regularized for Model {
+///     fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
+///         visitor.field("weight", Rule::l1(1.0), &self.0)
+///     }
+/// }
+///
+/// // The minimum of ½‖w − t‖² + ‖w‖₁ is t, soft-thresholded at 1.
+/// let target = Tensor::new(&[3f64, 0.5], &Device::Cpu)?;
+/// let model = Model(Var::zeros(2, candle_core::DType::F64, &Device::Cpu)?);
+/// let params = ParamsFtrl { lr: 1.0, ..ParamsFtrl::new(model.regularizer()?) };
+/// let mut opt = FtrlProximal::new(vec![model.0.clone()], params)?;
+/// for _ in 0..1000 {
+///     let loss = ((model.0.as_tensor() - &target)?.sqr()?.sum_all()? * 0.5)?;
+///     opt.backward_step(&loss)?;
+/// }
+/// let w = model.0.to_vec1::<f64>()?;
+/// assert!((w[0] - 2.0).abs() < 1e-6);
+/// assert_eq!(w[1], 0.0);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+///
+/// # Errors
+/// * `new`: a hyperparameter out of its range, no penalized parameter at all or none among the variables (penalized parameters that are
+///   not among them are left alone: pass the variables of every `VarMap`).
+/// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
+///   a gradient with NaN or ±∞ (with [`Guard::InPass`] only its own coordinates are left alone), a learning rate out of its range,
+///   gradients that hold the penalty already. An unpenalized variable without a gradient is left alone.
+pub type FtrlProximal = Stepper<ParamsFtrl>;
+
+/// What [`FtrlProximal`] counts for a variable.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// A_k if the penalty is charged at each step.
+    charges: f64,
+    /// 1/α of the step before, 0 before the first: then σ is all of 1/τ, and the step starts from the weights as they are.
+    inverse_lr: f64,
+}
+
+impl Method for ParamsFtrl {
+    type Progress = Progress;
+
+    const NAME: &'static str = "FtrlProximal";
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn set_lr(&mut self, lr: f64) {
+        self.lr = lr;
+    }
+
+    fn guard(&self) -> Guard {
+        self.guard
+    }
+
+    fn regularizer(&self) -> &Regularizer {
+        &self.regularizer
+    }
+
+    fn regularizer_mut(&mut self) -> &mut Regularizer {
+        &mut self.regularizer
+    }
+
+    fn check(&self) -> Result<()> {
+        vars::check(
+            "lr",
+            self.lr,
+            self.lr.is_finite() && self.lr.recip().is_finite() && self.lr > 0.0,
+            "finite and > 0",
+        )?;
+        vars::check_strength("beta", self.beta)?;
+        vars::check_strength("initial_accumulator", self.initial_accumulator)?;
+        let bounded = self.beta > 0.0 || self.initial_accumulator > 0.0;
+        vars::check("beta", self.beta, bounded, "> 0 where initial_accumulator is 0")
+    }
+
+    fn check_narrow(&self) -> Result<()> {
+        let largest: f64 = f32::MAX.into();
+        // 1e9 steps of the largest rate, and 1/α, have to be numbers in f32.
+        let in_range = self.largest_rate() * 1e9 <= largest && self.lr.recip() <= largest;
+        let expected = "in 3e-39 to 3.4e29·(beta + √initial_accumulator) where the arithmetic is f32";
+        vars::check("lr", self.lr, in_range, expected)
+    }
+
+    fn hyperparameters(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("beta", self.beta.to_string()),
+            ("initial_accumulator", self.initial_accumulator.to_string()),
+            ("charged", format!("{:?}", self.charged)),
+        ]
+    }
+
+    fn state(&self) -> Vec<(&'static str, f64)> {
+        vec![("z", 0.0), ("n", self.initial_accumulator)]
+    }
+
+    fn next(&self, progress: Progress, planned: &Planned) -> (OptimizerStep, Progress) {
+        let inverse_lr = self.lr.recip();
+        let charges = progress.charges + planned.scale;
+        let (times, penalty) = match self.charged {
+            Charged::EachStep => (charges, planned.unscaled),
+            Charged::Once => (1.0, planned.penalty),
+        };
+        let drift = inverse_lr - progress.inverse_lr;
+        let step = FtrlStep { lr: self.lr, beta: self.beta, drift, charges: times, penalty };
+        (OptimizerStep::Ftrl(step), Progress { charges, inverse_lr })
+    }
+}

@@ -1,0 +1,182 @@
+//! The optimizer around a step: variables and their state, the checks before anything is written, one job for the kernels.
+
+use std::fmt;
+
+use candle_core::{Result as CandleResult, Var, backprop::GradStore};
+use candle_nn::Optimizer;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::vars::{self, Planned};
+use crate::{
+    Error, Guard, RegularizedGrads, Regularizer, Result,
+    gradient::Taken,
+    kernel::{self, OptimizerStep, Source, Work, first_non_finite},
+};
+
+/// What makes one proximal optimizer different from the next: its parameters, its state, and the step that follows from them.
+///
+/// To add an optimizer, add its formula to the kernels and implement this for its parameters.
+pub trait Method: Clone + fmt::Debug {
+    /// What is counted for each variable, so that one that gets its first gradient late is treated as at its own first step.
+    type Progress: Copy + Default + fmt::Debug + Serialize + DeserializeOwned;
+
+    /// The optimizer's name.
+    const NAME: &'static str;
+
+    /// Learning rate.
+    fn lr(&self) -> f64;
+    /// Sets the learning rate; checked at the next step.
+    fn set_lr(&mut self, lr: f64);
+    /// What is done about gradients that are not finite.
+    fn guard(&self) -> Guard;
+    /// Which parameters are penalized, and how.
+    fn regularizer(&self) -> &Regularizer;
+    /// The same, to be changed.
+    fn regularizer_mut(&mut self) -> &mut Regularizer;
+
+    /// Refuses hyperparameters out of their range.
+    fn check(&self) -> Result<()>;
+    /// Refuses hyperparameters whose steps overflow in f32.
+    fn check_narrow(&self) -> Result<()>;
+    /// The other hyperparameters by name: what has to be the same when training is resumed.
+    fn hyperparameters(&self) -> Vec<(&'static str, String)>;
+    /// Names of the tensors kept for each variable, with the number that fills each at first.
+    fn state(&self) -> Vec<(&'static str, f64)>;
+    /// The next step of a variable, and its progress after it.
+    fn next(&self, progress: Self::Progress, planned: &Planned) -> (OptimizerStep, Self::Progress);
+}
+
+/// A proximal optimizer: [`ProxSgd`](super::ProxSgd), [`ProxAdamW`](super::ProxAdamW) or [`FtrlProximal`](super::FtrlProximal).
+pub struct Stepper<M: Method> {
+    work: Vec<Work>,
+    /// Now, and after the step that is being taken.
+    progress: Vec<(M::Progress, M::Progress)>,
+    taken: Taken,
+    params: M,
+}
+
+impl<M: Method> Stepper<M> {
+    /// The hyperparameters.
+    #[must_use]
+    pub fn params(&self) -> &M {
+        &self.params
+    }
+
+    /// Which parameters are penalized, and how.
+    #[must_use]
+    pub fn regularizer(&self) -> &Regularizer {
+        self.params.regularizer()
+    }
+
+    /// To change λ's scale, or the regularizer as a whole, from the next step on.
+    pub fn regularizer_mut(&mut self) -> &mut Regularizer {
+        self.params.regularizer_mut()
+    }
+
+    fn vars(&self) -> impl Iterator<Item = &Var> + Clone {
+        self.work.iter().map(|work| &work.var)
+    }
+
+    fn try_step(&mut self, grads: &GradStore) -> Result<()> {
+        let result = self.plan(grads).and_then(|()| self.run());
+        // The gradients are not kept until the next step.
+        self.work.iter_mut().for_each(|work| work.next = None);
+        result
+    }
+
+    /// Checks everything and looks every penalty up. Allocates nothing.
+    fn plan(&mut self, grads: &GradStore) -> Result<()> {
+        self.check()?;
+        // Again at each step: the regularizer may have been replaced.
+        vars::check_covers(self.regularizer(), self.vars())?;
+        RegularizedGrads::refuse(grads)?;
+        let Self { work, progress, taken, params } = self;
+        for (index, (work, progress)) in work.iter_mut().zip(progress).enumerate() {
+            let Some(planned) = vars::plan(index, &work.var, grads, params.regularizer(), taken)? else { continue };
+            let (step, next) = params.next(progress.0, &planned);
+            progress.1 = next;
+            work.next = Some((planned.grad, step));
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        self.params.check()?;
+        if vars::any_narrow(self.vars()) { self.params.check_narrow() } else { Ok(()) }
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let source = match self.params.guard() {
+            Guard::Before => {
+                if let Some(index) = kernel::first_with_non_finite_gradient(&self.work)? {
+                    return Err(self.non_finite(index)?);
+                }
+                Source::Checked
+            }
+            Guard::InPass => Source::Unchecked,
+        };
+        let passed_over = kernel::steps(&self.work, source)?;
+        for (progress, work) in self.progress.iter_mut().zip(&self.work) {
+            if work.next.is_some() {
+                progress.0 = progress.1;
+            }
+        }
+        match passed_over {
+            None => Ok(()),
+            Some(index) => Err(self.non_finite(index)?),
+        }
+    }
+
+    fn non_finite(&self, index: usize) -> Result<Error> {
+        let work = &self.work[index];
+        let found = match &work.next {
+            Some((grad, _)) => first_non_finite(grad)?,
+            None => None,
+        };
+        let (at, value) = found.unwrap_or((0, f64::NAN));
+        let path = vars::path(index, &work.var, self.regularizer());
+        Ok(Error::NonFiniteGradient { path, value, index: at, guard: self.params.guard() })
+    }
+}
+
+impl<M: Method> Optimizer for Stepper<M> {
+    type Config = M;
+
+    fn new(vars: Vec<Var>, params: M) -> CandleResult<Self> {
+        params.check()?;
+        let vars = vars::distinct(vars)?;
+        vars::check_covers(params.regularizer(), vars.iter())?;
+        if vars::any_narrow(vars.iter()) {
+            params.check_narrow()?;
+        }
+        let taken = Taken::by(vars.iter().map(|var| var.as_tensor()));
+        let work = |var: Var| {
+            let state = params.state().into_iter().map(|(_, fill)| vars::state(&var, fill));
+            Ok(Work { state: state.collect::<Result<_>>()?, var, next: None })
+        };
+        let work = vars.into_iter().map(work).collect::<Result<Vec<_>, Error>>()?;
+        let progress = vec![Default::default(); work.len()];
+        Ok(Self { work, progress, taken, params })
+    }
+
+    fn step(&mut self, grads: &GradStore) -> CandleResult<()> {
+        Ok(self.try_step(grads)?)
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.params.lr()
+    }
+
+    fn set_learning_rate(&mut self, lr: f64) {
+        self.params.set_lr(lr);
+    }
+}
+
+impl<M: Method> fmt::Debug for Stepper<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(M::NAME)
+            .field("variables", &self.work.len())
+            .field("params", &self.params)
+            .finish_non_exhaustive()
+    }
+}
