@@ -22,7 +22,7 @@ pub enum Error {
     InvalidValue {
         /// The field that carries the declaration, or the struct if it stands there.
         path: ParamPath,
-        /// The key: `lambda`, `l2` or `scale`; or `lambda` or `l2` "times the scales on its path".
+        /// The key: `lambda`, `l2`, `decay` or `scale`; or `lambda` or `l2` "times the scales on its path".
         key: &'static str,
         /// The value found.
         value: f64,
@@ -30,7 +30,7 @@ pub enum Error {
         expected: &'static str,
     },
 
-    /// A penalty declared on a field changes no parameter. Cause and cure are in `why`.
+    /// A penalty or decay declared on a field changes no parameter. Cause and cure are in `why`.
     #[error("{path}: {declared} reaches no parameter: {why}")]
     Unreached {
         /// The field that carries the declaration.

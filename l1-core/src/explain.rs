@@ -1,19 +1,14 @@
-//! Why a penalty reaches nothing, in words, with the way out.
+//! Why a penalty or decay reaches nothing, in words, with the way out.
 
 use std::collections::BTreeMap;
 
 use crate::{
     Decision, Param, ParamPath, Reason,
-    visitor::{Declaration, Entry, Unvisited},
+    visitor::{Declarable, Declaration, Entry, Unvisited},
 };
 
-/// What lies below a field whose penalty reaches nothing, and what to do about it.
-pub(crate) fn unreached(
-    declaration: &Declaration,
-    entries: &[Entry],
-    decisions: &[Decision],
-    unvisited: &[Unvisited],
-) -> String {
+/// What lies below a field whose declaration reaches nothing, and what to do about it.
+pub(crate) fn unreached(declaration: &Declaration, entries: &[Entry], unvisited: &[Unvisited]) -> String {
     let mut obstacles: Vec<(Obstacle, Vec<&str>)> = Vec::new();
     let mut note = |obstacle: Obstacle, path| {
         let name = relative(path, &declaration.path);
@@ -22,85 +17,106 @@ pub(crate) fn unreached(
             None => obstacles.push((obstacle, vec![name])),
         }
     };
-    for (entry, decision) in entries.iter().zip(decisions) {
-        note(obstacle(entry, decision, declaration), &entry.path);
+    let words = Words::about(declaration.what);
+    for entry in entries {
+        note(obstacle(entry, declaration, words), &entry.path);
     }
     for field in unvisited {
-        note(Obstacle::out_of_reach(&field.reason), &field.path);
+        note(Obstacle::out_of_reach(&field.reason, words), &field.path);
     }
-    why(&short_type_name(declaration.type_name), &obstacles)
+    why(&short_type_name(declaration.type_name), &obstacles, words)
 }
 
 fn relative<'p>(path: &'p ParamPath, above: &ParamPath) -> &'p str {
     path.as_str().strip_prefix(above.as_str()).unwrap_or(path.as_str()).trim_start_matches('.')
 }
 
-/// What keeps a penalty from some parameters: what they are (one of them, several of them), and what to do about it.
+/// What is declared, and what that does to a parameter.
+#[derive(Clone, Copy)]
+struct Words {
+    noun: &'static str,
+    verb: &'static str,
+}
+
+impl Words {
+    fn about(what: Declarable) -> Self {
+        match what {
+            Declarable::Penalty(_) => Self { noun: "penalty", verb: "penalize" },
+            Declarable::Decay(_) => Self { noun: "decay", verb: "decay" },
+        }
+    }
+}
+
+/// What keeps a declaration from some parameters: what they are (one of them, several of them), and what to do about it.
 #[derive(PartialEq)]
 struct Obstacle {
     one: String,
     /// What a type holds that holds nothing else, where that can be said.
     several: Option<String>,
-    way_out: &'static str,
+    way_out: String,
 }
 
 impl Obstacle {
-    fn new(one: &str, several: &str, way_out: &'static str) -> Self {
+    fn new(one: &str, several: &str, way_out: String) -> Self {
         Self { one: one.to_owned(), several: Some(several.to_owned()), way_out }
     }
 
-    fn out_of_reach(reason: &Reason) -> Self {
-        let way_out = "Remove the penalty, or the `skip` or `opaque` below it";
+    fn out_of_reach(reason: &Reason, Words { noun, .. }: Words) -> Self {
+        let way_out = format!("Remove the {noun}, or the `skip` or `opaque` below it");
         Self { one: reason.to_string(), several: None, way_out }
     }
 }
 
-fn obstacle(entry: &Entry, decision: &Decision, declaration: &Declaration) -> Obstacle {
-    let reason = match decision {
-        Decision::Unpenalized(reason @ Reason::Skipped(_)) => return Obstacle::out_of_reach(reason),
-        _ if entry.rule != declaration.rule => {
+fn obstacle(entry: &Entry, declaration: &Declaration, words: Words) -> Obstacle {
+    let Words { noun, verb } = words;
+    let reason = match &entry.closed {
+        Some(reason @ Reason::Skipped(_)) => return Obstacle::out_of_reach(reason, words),
+        Some(reason) if declaration.holds_for(entry) => reason,
+        _ => {
             let what = "under a nearer rule of its own";
-            let way_out = "Remove the outer declaration, or the nearer one";
+            let way_out = "Remove the outer declaration, or the nearer one".to_owned();
             return Obstacle::new(what, "parameters under nearer rules of their own", way_out);
         }
-        Decision::Penalized(_) => &Reason::NothingDeclared,
-        Decision::Unpenalized(reason) => reason,
     };
     match reason {
         Reason::Norm => Obstacle::new(
             "a norm parameter",
             "norm parameters",
-            "Add `norm` to the attribute to penalize norm parameters, or remove the penalty",
+            format!("Add `norm` to the attribute to {verb} norm parameters, or remove the {noun}"),
         ),
-        Reason::Bias => {
-            Obstacle::new("a bias", "biases", "Add `bias` to the attribute to penalize biases, or remove the penalty")
-        }
-        Reason::Buffer => Obstacle::new("a buffer", "buffers", "Buffers are not trained; remove the penalty"),
+        Reason::Bias => Obstacle::new(
+            "a bias",
+            "biases",
+            format!("Add `bias` to the attribute to {verb} biases, or remove the {noun}"),
+        ),
+        Reason::Buffer => Obstacle::new("a buffer", "buffers", format!("Buffers are not trained; remove the {noun}")),
         Reason::Frozen => Obstacle::new(
             "frozen (not a variable)",
             "frozen tensors (not variables)",
-            "Build it from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train it, or remove the penalty",
+            format!(
+                "Build it from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train it, or remove the {noun}"
+            ),
         ),
         Reason::View(path) => {
             let (one, several) = (format!("a view of {path}"), format!("views of {path}"));
-            Obstacle::new(&one, &several, "Declare the penalty where the tensor itself is, or remove it")
+            Obstacle::new(&one, &several, format!("Declare the {noun} where the tensor itself is, or remove it"))
         }
         Reason::DType(dtype) => {
             let (one, several) = (dtype.as_str(), format!("tensors of dtype {}", dtype.as_str()));
             Obstacle::new(
                 &format!("of dtype {one}"),
                 &several,
-                "Only F32, F64, BF16 and F16 are regularized; remove the penalty",
+                format!("Only F32, F64, BF16 and F16 are regularized; remove the {noun}"),
             )
         }
-        reason => Obstacle::out_of_reach(reason),
+        reason => Obstacle::out_of_reach(reason, words),
     }
 }
 
 /// The obstacles in words, and the ways out.
-fn why(type_name: &str, obstacles: &[(Obstacle, Vec<&str>)]) -> String {
+fn why(type_name: &str, obstacles: &[(Obstacle, Vec<&str>)], Words { noun, .. }: Words) -> String {
     let found = match obstacles {
-        [] => return format!("`{type_name}` holds no parameters. Remove the penalty"),
+        [] => return format!("`{type_name}` holds no parameters. Remove the {noun}"),
         [(Obstacle { one, .. }, names)] if names.as_slice() == [""] => format!("the tensor is {one}"),
         [(Obstacle { several: Some(several), .. }, names)] if names.len() > 1 => {
             format!("`{type_name}` holds only {several}")
@@ -110,8 +126,8 @@ fn why(type_name: &str, obstacles: &[(Obstacle, Vec<&str>)]) -> String {
             format!("in `{type_name}` {}", parts.join("; "))
         }
     };
-    // A buffer is never what the penalty was meant for.
-    let mut ways_out: Vec<_> = obstacles.iter().map(|(obstacle, _)| obstacle.way_out).collect();
+    // A buffer is never what the declaration was meant for.
+    let mut ways_out: Vec<_> = obstacles.iter().map(|(obstacle, _)| obstacle.way_out.as_str()).collect();
     ways_out.dedup();
     if ways_out.len() > 1 {
         ways_out.retain(|way_out| !way_out.starts_with("Buffers"));

@@ -67,7 +67,7 @@ impl Serialize for ParamPath {
     }
 }
 
-/// What a tensor is for. It decides whether an inherited penalty applies: weights and embeddings are penalized, biases and
+/// What a tensor is for. It decides whether a penalty or decay applies: weights and embeddings are penalized, biases and
 /// normalization parameters only where `bias` or `norm` asks for it, buffers never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -161,12 +161,9 @@ impl Decision {
             Self::Unpenalized(_) => None,
         }
     }
-}
 
-impl Decision {
-    /// Whether it gives way to another decision for the same tensor.
-    pub(crate) fn yields(&self) -> bool {
-        *self == Self::Unpenalized(Reason::NothingDeclared)
+    pub(crate) fn of(outcome: Result<Penalty, Reason>) -> Self {
+        outcome.map_or_else(Self::Unpenalized, Self::Penalized)
     }
 }
 
@@ -233,6 +230,7 @@ pub struct Param {
     pub(crate) aliases: Vec<ParamPath>,
     pub(crate) role: Role,
     pub(crate) decision: Decision,
+    pub(crate) decay: Option<f64>,
     pub(crate) tensor: Tensor,
 }
 
@@ -259,6 +257,17 @@ impl Param {
     #[must_use]
     pub fn decision(&self) -> &Decision {
         &self.decision
+    }
+
+    /// The decoupled weight decay declared for it (`decay = ..`), after inheritance; no scale is in it. `Some(0.0)`: it is not to
+    /// be decayed at all.
+    ///
+    /// `None` where nothing is declared, and where a declaration does not reach: biases and norm parameters without `bias` or
+    /// `norm`, buffers, what is frozen or skipped. l1's optimizers decay a weight or embedding without a declaration by their own
+    /// `weight_decay`, a skipped one too: `skip` turns declarations away, not what an optimizer does to all weights.
+    #[must_use]
+    pub fn decay(&self) -> Option<f64> {
+        self.decay
     }
 
     /// The tensor itself; a clone of the model's, so it shares its storage and identity.

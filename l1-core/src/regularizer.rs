@@ -55,9 +55,9 @@ impl Regularizer {
     /// Tied tensors count once; a declaration at one of their places beats "nothing declared" at another.
     ///
     /// # Errors
-    /// * [`Error::InvalidValue`]: a λ, l2 or scale that is negative, NaN or infinite.
-    /// * [`Error::Unreached`]: a penalty declared on a field below which nothing can be penalized (a norm layer without
-    ///   `norm`, a frozen tensor, integers, a type without parameters, …). Penalties on a struct may pass over fields.
+    /// * [`Error::InvalidValue`]: a λ, l2, decay or scale that is negative, NaN or infinite.
+    /// * [`Error::Unreached`]: a penalty or decay declared on a field below which nothing can be penalized (a norm layer without
+    ///   `norm`, a frozen tensor, integers, a type without parameters, …). Those on a struct may pass over fields.
     /// * [`Error::ConflictingRules`]: one storage under two different rules.
     /// * [`Error::DuplicatePath`], [`Error::UnusedRole`], [`Error::TwoDevices`], [`Error::EmptyModel`].
     pub fn new<M: ?Sized + Regularized>(model: &M) -> Result<Self> {
@@ -66,7 +66,7 @@ impl Regularizer {
         if found.entries.is_empty() && found.unvisited.is_empty() && found.absent == 0 {
             return Err(Error::EmptyModel);
         }
-        let params = resolve::params(&found)?;
+        let params = resolve::params(&mut found)?;
         let by_id = params.iter().enumerate().map(|(index, param)| (param.tensor.id(), index)).collect();
         Ok(Self { params, by_id, unvisited: found.unvisited, scale: 1.0 })
     }
@@ -102,6 +102,12 @@ impl Regularizer {
     /// The penalty of one tensor, the global scale included; `None` if it is not penalized.
     pub(crate) fn penalty_of(&self, param: &Param) -> Option<Penalty> {
         param.decision.penalty().map(|penalty| penalty.scaled(self.scale))
+    }
+
+    /// Whether a decay is declared that moves a parameter.
+    #[expect(dead_code, reason = "for the optimizers")]
+    pub(crate) fn decays(&self) -> bool {
+        self.params.iter().any(|param| param.decay.is_some_and(|decay| decay > 0.0))
     }
 
     /// The factor of every λ and l2.

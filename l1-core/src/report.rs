@@ -39,6 +39,8 @@ pub struct ReportRow {
     pub role: Role,
     /// Penalized (strengths with every scale) or not, and why.
     pub decision: Decision,
+    /// The declared weight decay, see [`Param::decay`](crate::Param::decay); an optimizer's own `weight_decay` is not known here.
+    pub decay: Option<f64>,
     /// Entries in all.
     pub entries: usize,
     /// Entries that are exactly 0; 0 for dtypes that l1 has no arithmetic for.
@@ -102,6 +104,7 @@ impl Report {
                 dtype: param.tensor.dtype().as_str(),
                 role: param.role,
                 decision: penalty.map_or_else(|| param.decision.clone(), Decision::Penalized),
+                decay: param.decay,
                 entries,
                 zeros: counts.zeros,
                 share_of_zeros: share(counts.zeros, entries),
@@ -152,7 +155,7 @@ impl ReportRow {
             }
         };
         let shape: Vec<_> = self.shape.iter().map(ToString::to_string).collect();
-        let (decision, lambda) = match &self.decision {
+        let (mut decision, lambda) = match &self.decision {
             Decision::Penalized(penalty) if penalty.is_none() => ("– λ = 0".to_owned(), String::new()),
             Decision::Penalized(penalty) => {
                 let mut decision = "penalized".to_owned();
@@ -166,6 +169,9 @@ impl ReportRow {
             }
             Decision::Unpenalized(reason) => (format!("– {reason}"), String::new()),
         };
+        if let Some(decay) = self.decay {
+            decision.push_str(&format!(", decay = {}", rounded(decay)));
+        }
         let shape = if shape.is_empty() { "scalar".to_owned() } else { shape.join("×") };
         let norm = self
             .l1_norm

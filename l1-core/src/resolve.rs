@@ -5,18 +5,18 @@ use std::collections::{BTreeSet, HashMap};
 use candle_core::{DeviceLocation, TensorId};
 
 use crate::{
-    Decision, Error, Param, ParamPath, Reason, Result, explain, kernel,
-    visitor::{Declaration, Entry, Found},
+    Decision, Error, Param, ParamPath, Penalty, Reason, Result, explain, kernel,
+    visitor::{Declaration, Declared, Entry, Found},
 };
 
 /// The parameters in the order of the visit, each storage once.
-pub(crate) fn params(found: &Found) -> Result<Vec<Param>> {
+pub(crate) fn params(found: &mut Found) -> Result<Vec<Param>> {
     check_paths(&found.entries)?;
-    let decisions = with_views(&found.entries);
+    name_views(&mut found.entries);
     for declaration in &found.declarations {
-        check_reach(declaration, found, &decisions)?;
+        check_reach(declaration, found)?;
     }
-    let params = merge_ties(&found.entries, &decisions)?;
+    let params = merge_ties(&found.entries)?;
     let penalized = params.iter().filter(|param| param.decision.penalty().is_some());
     check_devices(penalized.map(|param| (&param.path, param.tensor.device().location())))?;
     Ok(params)
@@ -30,79 +30,108 @@ fn check_paths(entries: &[Entry]) -> Result<()> {
     }
 }
 
-/// The decisions of the visit, where "frozen" is sharpened to "a view of PATH" for a tensor that shares a variable's storage.
-fn with_views(entries: &[Entry]) -> Vec<Decision> {
-    let owners: HashMap<usize, &ParamPath> = entries
+/// Sharpens "frozen" to "a view of PATH" for a tensor that shares a variable's storage.
+fn name_views(entries: &mut [Entry]) {
+    let owners: HashMap<usize, ParamPath> = entries
         .iter()
         .rev()
         .filter(|entry| entry.tensor.is_variable())
-        .map(|entry| (kernel::storage_key(&entry.tensor), &entry.path))
+        .map(|entry| (kernel::storage_key(&entry.tensor), entry.path.clone()))
         .collect();
-    let sharpened = |entry: &Entry| match &entry.decision {
-        Decision::Unpenalized(Reason::Frozen) => match owners.get(&kernel::storage_key(&entry.tensor)) {
-            Some(&owner) => Decision::Unpenalized(Reason::View(owner.clone())),
-            None => entry.decision.clone(),
-        },
-        decision => decision.clone(),
-    };
-    entries.iter().map(sharpened).collect()
+    for entry in entries.iter_mut().filter(|entry| entry.closed == Some(Reason::Frozen)) {
+        if let Some(owner) = owners.get(&kernel::storage_key(&entry.tensor)) {
+            entry.closed = Some(Reason::View(owner.clone()));
+        }
+    }
 }
 
-fn merge_ties(entries: &[Entry], decisions: &[Decision]) -> Result<Vec<Param>> {
-    let mut params: Vec<Param> = Vec::new();
+/// What came of the declarations for a tensor, or why nothing did, and the place that decided it.
+struct Outcome<T> {
+    value: Result<T, Reason>,
+    at: ParamPath,
+}
+
+impl<T: Copy + PartialEq> Outcome<T> {
+    fn new(entry: &Entry, declared: Option<Declared<T>>) -> Self {
+        let value = match (&entry.closed, declared) {
+            (None, Some(declared)) => Ok(declared.value),
+            // `bias` and `norm` decide about declarations, and there is none.
+            (None | Some(Reason::Bias | Reason::Norm), None) => Err(Reason::NothingDeclared),
+            (Some(reason), _) => Err(reason.clone()),
+        };
+        Self { value, at: entry.path.clone() }
+    }
+
+    /// Takes in the outcome at another place of the same tensor: nothing declared yields, everything else has to agree.
+    fn merge(&mut self, other: Self, say: impl Fn(&Result<T, Reason>) -> String) -> Result<()> {
+        match (&self.value, &other.value) {
+            (_, Err(Reason::NothingDeclared)) => {}
+            (Err(Reason::NothingDeclared), _) => *self = other,
+            // For two reasons: the first one is as good as the other.
+            (Err(_), Err(_)) => {}
+            (Ok(first), Ok(second)) if first == second => {}
+            (first, second) => {
+                return Err(Error::ConflictingRules {
+                    first_rule: say(first),
+                    first: self.at.clone(),
+                    second_rule: say(second),
+                    second: other.at,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One tensor with all its places.
+struct Tied<'e> {
+    entry: &'e Entry,
+    aliases: Vec<ParamPath>,
+    penalty: Outcome<Penalty>,
+    decay: Outcome<f64>,
+}
+
+fn merge_ties(entries: &[Entry]) -> Result<Vec<Param>> {
+    let mut tied: Vec<Tied<'_>> = Vec::new();
     let mut by_id: HashMap<TensorId, usize> = HashMap::new();
-    // Where the decision of a tied tensor was taken, for the error that names both places.
-    let mut decided_at: Vec<ParamPath> = Vec::new();
-    for (entry, decision) in entries.iter().zip(decisions) {
+    for entry in entries {
+        let (penalty, decay) = (Outcome::new(entry, entry.penalty), Outcome::new(entry, entry.decay));
         let Some(&index) = by_id.get(&entry.tensor.id()) else {
-            by_id.insert(entry.tensor.id(), params.len());
-            decided_at.push(entry.path.clone());
-            params.push(Param {
-                path: entry.path.clone(),
-                aliases: Vec::new(),
-                role: entry.role,
-                decision: decision.clone(),
-                tensor: entry.tensor.clone(),
-            });
+            by_id.insert(entry.tensor.id(), tied.len());
+            tied.push(Tied { entry, aliases: Vec::new(), penalty, decay });
             continue;
         };
-        let param = &mut params[index];
-        param.aliases.push(entry.path.clone());
-        if param.decision == *decision || decision.yields() {
-            continue;
-        }
-        if param.decision.yields() {
-            param.decision = decision.clone();
-            decided_at[index] = entry.path.clone();
-            continue;
-        }
-        if let (Decision::Unpenalized(_), Decision::Unpenalized(_)) = (&param.decision, decision) {
-            continue; // not penalized for two reasons: the first one is as good as the other
-        }
-        return Err(Error::ConflictingRules {
-            first: decided_at[index].clone(),
-            first_rule: param.decision.to_string(),
-            second: entry.path.clone(),
-            second_rule: decision.to_string(),
-        });
+        let first = &mut tied[index];
+        first.aliases.push(entry.path.clone());
+        first.penalty.merge(penalty, |outcome| Decision::of(outcome.clone()).to_string())?;
+        first.decay.merge(decay, |outcome| match outcome {
+            Ok(decay) => format!("decayed (decay = {decay})"),
+            Err(reason) => format!("not decayed ({reason})"),
+        })?;
     }
-    Ok(params)
+    let param = |Tied { entry, aliases, penalty, decay }: Tied<'_>| Param {
+        path: entry.path.clone(),
+        aliases,
+        role: entry.role,
+        decision: Decision::of(penalty.value),
+        decay: decay.value.ok(),
+        tensor: entry.tensor.clone(),
+    };
+    Ok(tied.into_iter().map(param).collect())
 }
 
-/// A penalty that stands on a field has to reach a parameter below it.
-fn check_reach(declaration: &Declaration, found: &Found, decisions: &[Decision]) -> Result<()> {
+/// A penalty or decay that stands on a field has to reach a parameter below it.
+fn check_reach(declaration: &Declaration, found: &Found) -> Result<()> {
     let entries = &found.entries[declaration.entries.clone()];
-    let decisions = &decisions[declaration.entries.clone()];
-    let reached =
-        |(entry, decision): (&Entry, &Decision)| entry.rule == declaration.rule && decision.penalty().is_some();
-    if declaration.has_absent || entries.iter().zip(decisions).any(reached) {
+    let reached = |entry: &Entry| entry.closed.is_none() && declaration.holds_for(entry);
+    if declaration.has_absent || entries.iter().any(reached) {
         return Ok(());
     }
     let unvisited = &found.unvisited[declaration.unvisited.clone()];
     Err(Error::Unreached {
         path: declaration.path.clone(),
-        declared: declaration.penalty.to_string(),
-        why: explain::unreached(declaration, entries, decisions, unvisited),
+        declared: declaration.what.to_string(),
+        why: explain::unreached(declaration, entries, unvisited),
     })
 }
 

@@ -5,8 +5,8 @@ use crate::{Penalty, RoleName};
 /// What one field, or a struct for all its fields, declares. `#[derive(Regularized)]` writes these; so does a visit by hand.
 ///
 /// * The penalty's keys merge within one struct: what the field says replaces what its struct says, key by key.
-/// * Across types the nearest penalty replaces the whole penalty; `bias` and `norm` are inherited each for itself.
-/// * `scale` multiplies along the whole path.
+/// * Across types the nearest penalty replaces the whole penalty; `decay`, `bias` and `norm` are inherited each for itself.
+/// * `scale` multiplies the penalty along the whole path.
 ///
 /// ```
 /// use l1_core::Rule;
@@ -20,7 +20,10 @@ use crate::{Penalty, RoleName};
 pub struct Rule {
     pub(crate) penalty: Option<Penalty>,
     /// Said on the field itself, so that reaching no parameter is an error.
-    pub(crate) on_field: bool,
+    pub(crate) penalty_on_field: bool,
+    pub(crate) decay: Option<f64>,
+    /// As `penalty_on_field`.
+    pub(crate) decay_on_field: bool,
     pub(crate) bias: Option<bool>,
     pub(crate) norm: Option<bool>,
     pub(crate) scale: f64,
@@ -30,7 +33,16 @@ pub struct Rule {
 impl Rule {
     /// Says nothing: whatever was declared above holds.
     pub const fn inherit() -> Self {
-        Self { penalty: None, on_field: false, bias: None, norm: None, scale: 1.0, role: None }
+        Self {
+            penalty: None,
+            penalty_on_field: false,
+            decay: None,
+            decay_on_field: false,
+            bias: None,
+            norm: None,
+            scale: 1.0,
+            role: None,
+        }
     }
 
     /// `λ·‖w‖₁`; short for `Rule::inherit().lambda(lambda)`.
@@ -40,7 +52,7 @@ impl Rule {
 
     /// A whole penalty, in place of what the rule said so far.
     pub const fn penalty(self, penalty: Penalty) -> Self {
-        Self { penalty: Some(penalty), on_field: true, ..self }
+        Self { penalty: Some(penalty), penalty_on_field: true, ..self }
     }
 
     const fn penalty_so_far(&self) -> Penalty {
@@ -68,12 +80,21 @@ impl Rule {
         self.penalty(penalty)
     }
 
-    /// Penalizes biases too, or no longer.
+    /// Decoupled weight decay, `w ← (1 − lr·decay)·w` at every step (Loshchilov & Hutter 2019): finite and ≥ 0, checked when
+    /// visited.
+    ///
+    /// It reaches what a penalty reaches, needs none, and no `scale` multiplies it. It is no part of the penalty: l1's
+    /// optimizers apply it, in place of their own `weight_decay`; 0 takes both that and an inherited decay away.
+    pub const fn decay(self, decay: f64) -> Self {
+        Self { decay: Some(decay), decay_on_field: true, ..self }
+    }
+
+    /// Penalizes and decays biases too, or no longer.
     pub const fn bias(self, bias: bool) -> Self {
         Self { bias: Some(bias), ..self }
     }
 
-    /// Penalizes the parameters of normalization layers too, or no longer.
+    /// Penalizes and decays the parameters of normalization layers too, or no longer.
     pub const fn norm(self, norm: bool) -> Self {
         Self { norm: Some(norm), ..self }
     }
@@ -90,7 +111,7 @@ impl Rule {
 
     /// Marks what was said so far as said on the struct: as a default it may pass over fields where it reaches nothing.
     pub const fn as_default(self) -> Self {
-        Self { on_field: false, ..self }
+        Self { penalty_on_field: false, decay_on_field: false, ..self }
     }
 }
 

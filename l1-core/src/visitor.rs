@@ -1,9 +1,11 @@
 //! The walk over a model: path and inherited rules on the way down, one entry for each tensor found.
 
-use candle_core::Tensor;
+use std::fmt;
+
+use candle_core::{DType, Tensor};
 
 use crate::{
-    Decision, Error, ParamPath, Penalty, Reason, Regularized, Result, Role, RoleName, Rule,
+    Error, ParamPath, Penalty, Reason, Regularized, Result, Role, RoleName, Rule,
     penalty::{STRENGTH, is_strength},
 };
 
@@ -28,7 +30,14 @@ pub(crate) struct Found {
     pub(crate) unvisited: Vec<Unvisited>,
     pub(crate) absent: usize,
     roles_used: usize,
-    last_rule: usize,
+    last_number: usize,
+}
+
+impl Found {
+    fn declared<T>(&mut self, value: T) -> Declared<T> {
+        self.last_number += 1;
+        Declared { value, number: self.last_number }
+    }
 }
 
 /// One tensor at one path.
@@ -37,23 +46,60 @@ pub(crate) struct Entry {
     pub(crate) path: ParamPath,
     pub(crate) tensor: Tensor,
     pub(crate) role: Role,
-    pub(crate) decision: Decision,
-    /// Number of the declaration whose penalty it has.
-    pub(crate) rule: usize,
+    /// What keeps every declaration from it, if anything does.
+    pub(crate) closed: Option<Reason>,
+    /// The penalty declared there, with every `scale` on the path.
+    pub(crate) penalty: Option<Declared<Penalty>>,
+    /// The decay declared there; no scale multiplies it.
+    pub(crate) decay: Option<Declared<f64>>,
 }
 
-/// A penalty that stands on a field itself and so has to reach something.
+/// What a declaration says, and its number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Declared<T> {
+    pub(crate) value: T,
+    pub(crate) number: usize,
+}
+
+/// A penalty or decay that stands on a field itself and so has to reach something.
 #[derive(Debug)]
 pub(crate) struct Declaration {
     pub(crate) path: ParamPath,
-    pub(crate) penalty: Penalty,
-    pub(crate) rule: usize,
+    pub(crate) what: Declarable,
+    pub(crate) number: usize,
     pub(crate) type_name: &'static str,
     /// The entries and unvisited fields below the field.
     pub(crate) entries: std::ops::Range<usize>,
     pub(crate) unvisited: std::ops::Range<usize>,
     /// Whether an empty `Option`, `Vec` or map lies below: there is nothing now, but there may be.
     pub(crate) has_absent: bool,
+}
+
+/// What can be declared of a field and reach nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Declarable {
+    Penalty(Penalty),
+    Decay(f64),
+}
+
+impl Declaration {
+    /// Whether it is this declaration, and no nearer one, that holds for a tensor.
+    pub(crate) fn holds_for(&self, entry: &Entry) -> bool {
+        let number = match self.what {
+            Declarable::Penalty(_) => entry.penalty.map(|penalty| penalty.number),
+            Declarable::Decay(_) => entry.decay.map(|decay| decay.number),
+        };
+        number == Some(self.number)
+    }
+}
+
+impl fmt::Display for Declarable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Penalty(penalty) => penalty.fmt(f),
+            Self::Decay(decay) => write!(f, "decay = {decay}"),
+        }
+    }
 }
 
 /// A field that was not looked into.
@@ -66,8 +112,8 @@ pub(crate) struct Unvisited {
 /// What is inherited on the way down.
 #[derive(Clone, Copy, Debug)]
 struct Scope {
-    penalty: Option<Penalty>,
-    rule: usize,
+    penalty: Option<Declared<Penalty>>,
+    decay: Option<Declared<f64>>,
     bias: bool,
     norm: bool,
     scale: f64,
@@ -77,7 +123,7 @@ struct Scope {
 
 impl<'a> Visitor<'a> {
     pub(crate) fn new(found: &'a mut Found) -> Self {
-        let scope = Scope { penalty: None, rule: 0, bias: false, norm: false, scale: 1.0, role: None, skip: None };
+        let scope = Scope { penalty: None, decay: None, bias: false, norm: false, scale: 1.0, role: None, skip: None };
         Self { found, path: String::new(), parent: 0, scope }
     }
 
@@ -138,14 +184,17 @@ impl<'a> Visitor<'a> {
         result?;
 
         let has_absent = self.found.absent > absent;
-        // Below a `skip` nothing is to be reached, and `lambda = 0` takes a penalty away.
-        if let (true, Some(penalty), None) = (rule.on_field, own.penalty, own.skip)
-            && !penalty.is_none()
-        {
+        // `lambda = 0` and `decay = 0` take something away.
+        let penalty = own.penalty.filter(|declared| rule.penalty_on_field && !declared.value.is_none());
+        let decay = own.decay.filter(|declared| rule.decay_on_field && declared.value != 0.0);
+        let penalty = penalty.map(|declared| (Declarable::Penalty(declared.value), declared.number));
+        let decay = decay.map(|declared| (Declarable::Decay(declared.value), declared.number));
+        // Below a `skip` nothing is to be reached.
+        for (what, number) in [penalty, decay].into_iter().flatten().filter(|_| own.skip.is_none()) {
             self.found.declarations.push(Declaration {
                 path: self.path(),
-                penalty,
-                rule: own.rule,
+                what,
+                number,
                 type_name: std::any::type_name::<T>(),
                 entries: entries..self.found.entries.len(),
                 unvisited: unvisited..self.found.unvisited.len(),
@@ -169,7 +218,7 @@ impl<'a> Visitor<'a> {
         self.within(segment, |visitor| value.visit(visitor))
     }
 
-    /// Notes that a container is empty: a penalty above it need not reach anything.
+    /// Notes that a container is empty: a penalty or decay above it need not reach anything.
     pub fn absent(&mut self) {
         self.found.absent += 1;
     }
@@ -179,7 +228,8 @@ impl<'a> Visitor<'a> {
         self.unvisited(name, Reason::Opaque)
     }
 
-    /// Visits a field so that nothing below it is penalized (`#[l1(skip)]`); its parameters are listed with this reason.
+    /// Visits a field so that no declaration reaches what is below it (`#[l1(skip)]`); its parameters are listed with this
+    /// reason.
     ///
     /// # Errors
     /// What the field's own visit returns.
@@ -244,19 +294,26 @@ impl<'a> Visitor<'a> {
     }
 
     fn scope_under(&mut self, rule: &Rule) -> Result<Scope> {
-        let invalid = rule.penalty.and_then(|penalty| penalty.invalid());
-        let invalid_scale = (!is_strength(rule.scale)).then_some(("scale", rule.scale, STRENGTH));
-        if let Some((key, value, expected)) = invalid.or(invalid_scale) {
-            // A penalty that stands on the struct is to be looked for there, not on the field that came first.
-            let on_struct = invalid.is_some() && !rule.on_field;
-            let path = if on_struct { ParamPath::from(&self.path[..self.parent]) } else { self.path() };
-            return Err(Error::InvalidValue { path, key, value, expected });
+        let refuse = |on_field, (key, value, expected)| {
+            // What stands on the struct is to be looked for there, not on the field that came first.
+            let path = if on_field { self.path() } else { ParamPath::from(&self.path[..self.parent]) };
+            Err(Error::InvalidValue { path, key, value, expected })
+        };
+        if let Some(invalid) = rule.penalty.and_then(|penalty| penalty.invalid()) {
+            return refuse(rule.penalty_on_field, invalid);
+        }
+        if let Some(decay) = rule.decay.filter(|&decay| !is_strength(decay)) {
+            return refuse(rule.decay_on_field, ("decay", decay, STRENGTH));
+        }
+        if !is_strength(rule.scale) {
+            return refuse(true, ("scale", rule.scale, STRENGTH));
         }
         let mut scope = self.scope;
         if let Some(penalty) = rule.penalty {
-            self.found.last_rule += 1;
-            scope.penalty = Some(penalty);
-            scope.rule = self.found.last_rule;
+            scope.penalty = Some(self.found.declared(penalty));
+        }
+        if let Some(decay) = rule.decay {
+            scope.decay = Some(self.found.declared(decay));
         }
         scope.bias = rule.bias.unwrap_or(scope.bias);
         scope.norm = rule.norm.unwrap_or(scope.norm);
@@ -266,37 +323,38 @@ impl<'a> Visitor<'a> {
     }
 
     fn record(&mut self, role: Role, tensor: &Tensor) -> Result<()> {
-        let decision = self.decide(role, tensor)?;
-        let entry = Entry { path: self.path(), tensor: tensor.clone(), role, decision, rule: self.scope.rule };
-        self.found.entries.push(entry);
+        let Scope { penalty, decay, scale, .. } = self.scope;
+        let closed = self.closed(role, tensor);
+        let penalty = penalty.map(|declared| Declared { value: declared.value.scaled(scale), ..declared });
+        if let (None, Some(penalty)) = (&closed, penalty) {
+            self.check_range(penalty.value, tensor.dtype())?;
+        }
+        self.found.entries.push(Entry { path: self.path(), tensor: tensor.clone(), role, closed, penalty, decay });
         Ok(())
     }
 
-    fn decide(&self, role: Role, tensor: &Tensor) -> Result<Decision> {
+    fn closed(&self, role: Role, tensor: &Tensor) -> Option<Reason> {
         let scope = &self.scope;
-        let reason = if let Some(reason) = scope.skip {
-            Reason::Skipped(reason)
-        } else if !crate::kernel::is_supported(tensor.dtype()) {
-            Reason::DType(tensor.dtype())
-        } else if !tensor.is_variable() {
-            Reason::Frozen
-        } else if role == Role::Buffer {
-            Reason::Buffer
-        } else if let Some(penalty) = scope.penalty {
-            match role {
-                Role::Bias if !scope.bias => Reason::Bias,
-                Role::Norm if !scope.norm => Reason::Norm,
-                _ => return Ok(Decision::Penalized(self.resolve(penalty, tensor)?)),
-            }
-        } else {
-            Reason::NothingDeclared
-        };
-        Ok(Decision::Unpenalized(reason))
+        if let Some(reason) = scope.skip {
+            return Some(Reason::Skipped(reason));
+        }
+        if !crate::kernel::is_supported(tensor.dtype()) {
+            return Some(Reason::DType(tensor.dtype()));
+        }
+        if !tensor.is_variable() {
+            return Some(Reason::Frozen);
+        }
+        match role {
+            Role::Buffer => Some(Reason::Buffer),
+            Role::Bias if !scope.bias => Some(Reason::Bias),
+            Role::Norm if !scope.norm => Some(Reason::Norm),
+            _ => None,
+        }
     }
 
-    fn resolve(&self, penalty: Penalty, tensor: &Tensor) -> Result<Penalty> {
-        let resolved = penalty.scaled(self.scope.scale);
-        let Some((key, value, expected)) = resolved.invalid_for(tensor.dtype()) else { return Ok(resolved) };
+    /// λ and l2 times the scales on the path may be beyond what the tensor computes in.
+    fn check_range(&self, penalty: Penalty, dtype: DType) -> Result<()> {
+        let Some((key, value, expected)) = penalty.invalid_for(dtype) else { return Ok(()) };
         let key = match key {
             _ if self.scope.scale == 1.0 => key,
             "l2" => "l2 times the scales on its path",

@@ -51,6 +51,7 @@ keys! {
     Lambda      = "lambda",      on Either, takes Number;
     L2          = "l2",          on Either, takes Number;
     Positive    = "positive",    on Either, takes Flag;
+    Decay       = "decay",       on Either, takes Number;
     Bias        = "bias",        on Either, takes Flag;
     Norm        = "norm",        on Either, takes Flag;
     Scale       = "scale",       on Field,  takes Number;
@@ -233,7 +234,8 @@ pub(crate) fn refuse_on_parameters(generics: &mut Generics, errors: &mut Errors)
 fn synonym(name: &str) -> Option<Key> {
     match name {
         "l1" | "alpha" | "strength" => Some(Key::Lambda),
-        "ridge" | "weight_decay" => Some(Key::L2),
+        "ridge" => Some(Key::L2),
+        "weight_decay" => Some(Key::Decay),
         "ignore" | "exclude" => Some(Key::Skip),
         "name" => Some(Key::Rename),
         "nonneg" | "nonnegative" | "non_negative" => Some(Key::Positive),

@@ -52,11 +52,12 @@ use proc_macro::TokenStream;
 /// | `lambda = EXPR` | ✓ | ✓ | strength λ of the penalty |
 /// | `l2 = EXPR` | ✓ | ✓ | adds the ridge ½·l2·‖w‖² |
 /// | `positive` | ✓ | ✓ | constrains weights to w ≥ 0 |
-/// | `bias` | ✓ | ✓ | penalizes biases too |
-/// | `norm` | ✓ | ✓ | penalizes scales and shifts of normalizations too |
-/// | `scale = EXPR` | | ✓ | multiplies the strengths of everything below the field |
+/// | `decay = EXPR` | ✓ | ✓ | decoupled weight decay (AdamW's), in place of the optimizer's own `weight_decay`; 0: none |
+/// | `bias` | ✓ | ✓ | penalizes and decays biases too |
+/// | `norm` | ✓ | ✓ | penalizes and decays scales and shifts of normalizations too |
+/// | `scale = EXPR` | | ✓ | multiplies λ and l2 of everything below the field |
 /// | `role = ROLE` | | ✓ | what a bare tensor is: `weight`, `bias`, `norm`, `embedding` or `buffer` |
-/// | `skip`, `skip = ".."` | | ✓ | not penalized, with the reason that reports show |
+/// | `skip`, `skip = ".."` | | ✓ | no declaration reaches it (but an optimizer's own `weight_decay` does), with the reason that reports show |
 /// | `opaque` | | ✓ | not looked into; reports say so |
 /// | `with = path` | | ✓ | visited by `fn(&Foreign, &mut Visitor<'_>) -> Result<()>`, for a type that is not `Regularized` |
 /// | `rename = ".."` | | ✓ | path segment of the field; may hold dots |
@@ -69,14 +70,14 @@ use proc_macro::TokenStream;
 /// checked here (finite, ≥ 0), other expressions when the model is visited. `positive`, `bias` and `norm` may be followed by
 /// `= true` or `= false`.
 ///
-/// Keys on the type are defaults for its fields; a field overrides them key by key. Several `#[l1(..)]` on one item are
-/// one.
+/// Keys on the type are defaults for its fields; a field overrides them key by key. Across types the nearest penalty replaces
+/// the whole penalty, and `decay`, `bias` and `norm` are inherited each for itself. Several `#[l1(..)]` on one item are one.
 ///
 /// # Paths
 ///
 /// A field adds its name to the path, and a field of a tuple its number: `fc1.weight`, `0.weight`. The active variant of an
 /// enum adds nothing, and neither does the field of a variant with a single unnamed field, unless it is renamed. A variant
-/// without fields is to the enum what `None` is to an `Option`: a penalty above it need not reach anything.
+/// without fields is to the enum what `None` is to an `Option`: a penalty or decay above it need not reach anything.
 ///
 /// # Bounds
 ///

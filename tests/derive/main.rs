@@ -2,6 +2,7 @@
 
 mod compile_fail;
 mod containers;
+mod decay;
 mod enums;
 mod generics;
 mod given;

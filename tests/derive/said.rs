@@ -25,6 +25,12 @@ pub(crate) fn penalized(model: &(impl ?Sized + Regularized)) -> Vec<String> {
     regularizer(model).penalized().map(|(param, penalty)| format!("{}: {penalty}", param.path())).collect()
 }
 
+/// `path: decay` of the parameters with a declared decay alone, in the order of the visit.
+pub(crate) fn decays(model: &(impl ?Sized + Regularized)) -> Vec<String> {
+    let line = |param: &Param| Some(format!("{}: {}", param.path(), param.decay()?));
+    regularizer(model).params().iter().filter_map(line).collect()
+}
+
 /// `path: role`, in the order of the visit; a weight with the dimensions that run over outputs and inputs.
 pub(crate) fn roles(model: &(impl ?Sized + Regularized)) -> Vec<String> {
     lines(model, |param| {

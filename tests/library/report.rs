@@ -1,6 +1,6 @@
 //! The report, as a person and as a program read it.
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Var};
 use candle_nn::{LSTM, LayerNorm, Linear, VarBuilder, VarMap, layer_norm, linear};
 use l1_core::Regularized;
 
@@ -12,6 +12,8 @@ struct Model {
     fc2: Linear,
     norm: LayerNorm,
     tied: Linear,
+    #[l1(decay = 0.5)]
+    decayed: Linear,
     #[l1(skip = "pretrained")]
     head: Linear,
     #[l1(opaque)]
@@ -29,6 +31,7 @@ fn model() -> Model {
         fc2: linear(3, 2, vb.pp("fc2")).unwrap(),
         norm: layer_norm(2, 1e-5, vb.pp("norm")).unwrap(),
         tied,
+        decayed: linear(1, 2, vb.pp("decayed")).unwrap(),
         head: linear(2, 1, vb.pp("head")).unwrap(),
         lstm: candle_nn::lstm(1, 1, Default::default(), vb.pp("lstm")).unwrap(),
     };
@@ -53,14 +56,46 @@ fn every_parameter_has_its_row_with_the_decision_and_its_reason() {
         "fc1.bias 3 bias – bias 0 0.0 % 1.5000",
         "fc2.weight 2×3 weight penalized, l2 = 0.75, ≥ 0 0.3 0 0.0 % 3.0000",
         "norm.weight 2 norm – norm 0 0.0 % 1.0000",
+        "decayed.weight 2×1 weight penalized, decay = 0.5 0.3 0 0.0 % 1.0000",
+        "decayed.bias 2 bias – bias 0 0.0 % 1.0000",
         "head.weight 1×2 weight – skipped: pretrained 0 0.0 % 1.0000",
         "lstm – opaque: not looked into",
-        "15 of 27 entries penalized, 3 of them exactly zero (20.0 %); penalty 2.362500; scale 3",
+        "17 of 31 entries penalized, 3 of them exactly zero (17.6 %); penalty 2.662500; scale 3",
     ] {
-        let squeezed =
-            |text: &str| text.split([' ', '│', '┆']).filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join(" ");
-        assert!(table.lines().any(|found| squeezed(found) == line), "{line}\nis not in\n{table}");
+        assert!(has_line(&table, line), "{line}\nis not in\n{table}");
     }
+}
+
+fn has_line(table: &str, line: &str) -> bool {
+    let squeezed =
+        |text: &str| text.split([' ', '│', '┆']).filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join(" ");
+    table.lines().any(|found| squeezed(found) == line)
+}
+
+#[test]
+fn a_decay_stands_beside_the_decision_whatever_that_is() {
+    #[derive(Regularized)]
+    struct Decayed {
+        #[l1(decay = 0.01)]
+        alone: Linear,
+        #[l1(lambda = 0, decay = 0.01)]
+        free: Linear,
+        #[l1(lambda = 0.1, l2 = 0.25, decay = 0)]
+        penalized: Linear,
+    }
+    let layer = || Linear::new(Var::ones((2, 2), DType::F32, &Device::Cpu).unwrap().into_inner(), None);
+    let report = Decayed { alone: layer(), free: layer(), penalized: layer() }.regularizer().unwrap().report().unwrap();
+    let table = report.to_string();
+    for line in [
+        "alone.weight 2×2 weight – nothing declared, decay = 0.01 0 0.0 % 4.0000",
+        "free.weight 2×2 weight – λ = 0, decay = 0.01 0 0.0 % 4.0000",
+        "penalized.weight 2×2 weight penalized, l2 = 0.25, decay = 0 0.1 0 0.0 % 4.0000",
+    ] {
+        assert!(has_line(&table, line), "{line}\nis not in\n{table}");
+    }
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["parameters"][0]["decay"], 0.01);
+    assert_eq!(json["parameters"][2]["decay"], 0.0);
 }
 
 #[test]
@@ -76,6 +111,7 @@ fn through_serde_it_is_json() {
             "dtype": "f32",
             "role": {"weight": {"output": 0, "input": 1}},
             "decision": {"penalized": {"lambda": 0.1, "l2": 0.0, "positive": false}},
+            "decay": null,
             "entries": 9,
             "zeros": 3,
             "share_of_zeros": 1.0 / 3.0,

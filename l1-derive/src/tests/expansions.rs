@@ -46,7 +46,22 @@ fn keys_of_the_container_are_defaults() {
 
 #[test]
 fn every_key_of_a_rule_is_a_call_in_one_order() {
-    snapshot!("struct A { #[l1(role = embedding, scale = 2, norm, bias, positive, l2 = 1, lambda = 0)] w: Tensor }");
+    snapshot!(
+        "struct A { #[l1(role = embedding, scale = 2, norm, bias, decay = 0.01, positive, l2 = 1, lambda = 0)] w: Tensor }"
+    );
+}
+
+#[test]
+fn a_decay_needs_no_lambda() {
+    snapshot!(
+        r#"
+        #[l1(decay = self.decay)]
+        struct Mlp {
+            fc1: Linear,
+            #[l1(decay = 0)]
+            fc2: Linear,
+        }"#
+    );
 }
 
 #[test]

@@ -10,14 +10,14 @@ fn refuses(table: &[(&str, &[&str])]) {
     }
 }
 
-const FIELD_KEYS: &str =
-    "`lambda`, `l2`, `positive`, `bias`, `norm`, `scale`, `role`, `skip`, `opaque`, `with`, `rename`, `flatten`";
+const FIELD_KEYS: &str = "`lambda`, `l2`, `positive`, `decay`, `bias`, `norm`, `scale`, `role`, `skip`, `opaque`, `with`, `rename`, `flatten`";
 
 #[test]
 fn an_unknown_key_is_answered_with_the_likely_one_or_with_all() {
     let all = format!("unknown key `x`: expected one of {FIELD_KEYS}");
     refuses(&[
         ("struct A(#[l1(lamda = 0.1)] B);", &["unknown key `lamda`: did you mean `lambda`?"]),
+        ("struct A(#[l1(dacay = 0.1)] B);", &["unknown key `dacay`: did you mean `decay`?"]),
         ("struct A(#[l1(skipped)] B);", &["unknown key `skipped`: did you mean `skip`?"]),
         ("struct A(#[l1(x)] B);", &[&all]),
         (
@@ -27,7 +27,7 @@ fn an_unknown_key_is_answered_with_the_likely_one_or_with_all() {
         (
             "#[l1(x = 1)] struct A(B);",
             &[
-                "unknown key `x`: expected one of `lambda`, `l2`, `positive`, `bias`, `norm`, `transparent`, `crate`, `bound`",
+                "unknown key `x`: expected one of `lambda`, `l2`, `positive`, `decay`, `bias`, `norm`, `transparent`, `crate`, `bound`",
             ],
         ),
     ]);
@@ -142,6 +142,7 @@ fn a_number_is_finite_and_not_negative_and_has_no_suffix() {
     refuses(&[
         ("struct A(#[l1(lambda = -1)] B);", &["`lambda = -1` is negative: expected a finite number ≥ 0"]),
         ("struct A(#[l1(l2 = (-0.5))] B);", &["`l2 = -0.5` is negative: expected a finite number ≥ 0"]),
+        ("struct A(#[l1(decay = -0.01)] B);", &["`decay = -0.01` is negative: expected a finite number ≥ 0"]),
         ("struct A(#[l1(scale = 1e400)] B);", &["`scale = 1e400` is not finite: expected a finite number ≥ 0"]),
         (
             "struct A(#[l1(lambda = 0.1f32)] B);",
@@ -185,6 +186,10 @@ fn an_unvisited_field_takes_no_key_but_rename() {
         (
             "struct A(#[l1(opaque, skip)] B);",
             &["`opaque` beside `skip`: a skipped field takes no key but `rename`; remove one of the two"],
+        ),
+        (
+            "struct A(#[l1(opaque, decay = 1)] B);",
+            &["`decay` beside `opaque`: an opaque field is not visited; remove one of the two"],
         ),
         (
             "struct A(#[l1(opaque, with = f)] B);",
@@ -293,9 +298,10 @@ fn a_rule_on_the_type_reaches_a_field() {
     refuses(&[
         ("#[l1(lambda = 1)] struct A;", &["`lambda` reaches no field: `A` has no fields; remove it"]),
         (
-            "#[l1(lambda = 1, bias)] enum A { B(#[l1(skip)] B), C(#[l1(opaque)] C) }",
+            "#[l1(lambda = 1, decay = 1, bias)] enum A { B(#[l1(skip)] B), C(#[l1(opaque)] C) }",
             &[
                 "`lambda` reaches no field: all fields of `A` are skipped or opaque; remove it",
+                "`decay` reaches no field: all fields of `A` are skipped or opaque; remove it",
                 "`bias` reaches no field: all fields of `A` are skipped or opaque; remove it",
             ],
         ),

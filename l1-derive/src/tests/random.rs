@@ -8,9 +8,9 @@ use syn::{File, Item};
 /// Pieces of attributes: keys, values, and what belongs in neither.
 #[rustfmt::skip]
 const PIECES: &[&str] = &[
-    "lambda", "l2", "positive", "bias", "norm", "scale", "role", "skip", "opaque", "with", "rename", "flatten", "crate",
-    "bound", "transparent", "lamda", "group", "self", "r#type", "=", "=", "=", "=", ",", ",", ",", "0.1", "1", "-1", "1e400",
-    "0.1f32", "1u8", "0x10", "99999999999999999999999999999999999999999", "true", "false", "\"a.b\"", "\"\"", "\" \"",
+    "lambda", "l2", "positive", "decay", "bias", "norm", "scale", "role", "skip", "opaque", "with", "rename", "flatten",
+    "crate", "bound", "transparent", "lamda", "group", "self", "r#type", "=", "=", "=", "=", ",", ",", ",", "0.1", "1", "-1",
+    "1e400", "0.1f32", "1u8", "0x10", "99999999999999999999999999999999999999999", "true", "false", "\"a.b\"", "\"\"", "\" \"",
     "\"T: Clone\"", "\"T:\"", "'c'", "b'c'", "c\"c\"", "weight", "buffer", "a::b", "::l1", "f::<A, B>()", "(1 2)", "()", "(, )",
     "{ 1 }", "[0; 3]", "{ let }", "|x, y| x", "'a", "::", "<", ">", "&", "!", "#", "#[l1]", ";", "..", "?", "$", "as", "match", "_",
 ];
