@@ -112,19 +112,31 @@ pub enum Error {
     )]
     ChargedTwice,
 
-    /// None of the penalized parameters is among the variables given to the optimizer. Cause: variables of another model or
-    /// another `VarMap`.
+    /// None of the penalized or decayed parameters is among the variables given to the optimizer. Cause: variables of another
+    /// model or another `VarMap`.
     #[error(
-        "none of the {penalized} penalized parameters (the first is {first}) is among the optimizer's {variables} variables; \
+        "none of the {regularized} regularized parameters (the first is {first}) is among the optimizer's {variables} variables; \
          pass the variables of the model that the Regularizer was made from"
     )]
     ForeignVariables {
-        /// How many parameters the regularizer penalizes.
-        penalized: usize,
+        /// How many parameters the regularizer penalizes or decays.
+        regularized: usize,
         /// The first of them.
         first: ParamPath,
         /// How many variables the optimizer was given.
         variables: usize,
+    },
+
+    /// A declared `decay` would do nothing: this optimizer has no decoupled weight decay.
+    #[error(
+        "{path}: `decay` does nothing in {optimizer}, which has no decoupled weight decay: declare a ridge, `l2`, or take \
+         `ProxSgd` or `ProxAdamW`"
+    )]
+    DecayUnused {
+        /// The parameter.
+        path: ParamPath,
+        /// The optimizer.
+        optimizer: &'static str,
     },
 
     /// The penalty has no usable gradient. Cure: a proximal optimizer.

@@ -104,12 +104,6 @@ impl Regularizer {
         param.decision.penalty().map(|penalty| penalty.scaled(self.scale))
     }
 
-    /// Whether a decay is declared that moves a parameter.
-    #[expect(dead_code, reason = "for the optimizers")]
-    pub(crate) fn decays(&self) -> bool {
-        self.params.iter().any(|param| param.decay.is_some_and(|decay| decay > 0.0))
-    }
-
     /// The factor of every λ and l2.
     #[must_use]
     pub fn scale(&self) -> f64 {

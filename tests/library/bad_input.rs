@@ -210,7 +210,7 @@ fn an_optimizer_without_any_penalized_variable_is_refused() {
     let error = ProxAdamW::new(other.vars(), ParamsProxAdamW::new(model.regularizer().unwrap())).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "none of the 2 penalized parameters (the first is first) is among the optimizer's 3 variables; pass the variables of \
+        "none of the 2 regularized parameters (the first is first) is among the optimizer's 3 variables; pass the variables of \
          the model that the Regularizer was made from"
     );
 }

@@ -31,8 +31,8 @@ pub struct ParamsProxAdamW {
     pub beta2: f64,
     /// ε, added to the root of the second moment: > 0, and ≥ 1e-20 where the arithmetic is f32. 1e-8 at first.
     pub eps: f64,
-    /// Decoupled weight decay of weights and embeddings (never of biases and norms, nor of variables that the regularizer does not
-    /// know): finite and ≥ 0. **0** at first, unlike
+    /// Decoupled weight decay of weights and embeddings for which no `decay` is declared (never of biases and norms, nor of
+    /// variables that the regularizer does not know): finite and ≥ 0. **0** at first, unlike
     /// candle's 0.01: with decay the fixed points are no longer stationary for loss + Ω. An exact ridge is `l2`.
     pub weight_decay: f64,
     /// AMSGrad: the largest v so far in place of v, so that p never grows (Reddi, Kale & Kumar 2018). Off at first.
@@ -165,7 +165,7 @@ impl Method for ParamsProxAdamW {
             v_correction: (1.0 - beta2.powi(steps)).recip(),
             lr,
             eps,
-            keep: if planned.decays { 1.0 - lr * weight_decay } else { 1.0 },
+            keep: planned.keep(lr, weight_decay),
             penalty: planned.penalty,
         };
         (OptimizerStep::AdamW(step), Progress { steps })

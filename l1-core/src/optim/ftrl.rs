@@ -161,6 +161,7 @@ impl Method for ParamsFtrl {
     }
 
     fn check(&self) -> Result<()> {
+        vars::refuse_decay(Self::NAME, &self.regularizer)?;
         vars::check(
             "lr",
             self.lr,

@@ -9,6 +9,8 @@
 //!
 //! All take the gradients of the **loss alone**: a penalty in the loss as well would count twice.
 //! They implement [`candle_nn::Optimizer`], so a training loop written for candle's takes them.
+//!
+//! A declared `decay` is applied by [`ProxSgd`] and [`ProxAdamW`]; the others refuse it, since they have no decoupled weight decay.
 
 mod adamw;
 mod clip;

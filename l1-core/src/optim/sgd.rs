@@ -31,8 +31,8 @@ pub struct ParamsProxSgd {
     pub dampening: f64,
     /// Nesterov's momentum; needs `momentum > 0` and `dampening = 0`. Off at first.
     pub nesterov: bool,
-    /// wd, decoupled weight decay of weights and embeddings (never of biases and norms, nor of variables that the regularizer
-    /// does not know): finite and ≥ 0. 0 at first. With it fixed points are stationary for loss + Ω + `wd/(2W)·‖w‖²`, W the limit
+    /// wd, decoupled weight decay of weights and embeddings for which no `decay` is declared (never of biases and norms, nor of
+    /// variables that the regularizer does not know): finite and ≥ 0. 0 at first. With it fixed points are stationary for loss + Ω + `wd/(2W)·‖w‖²`, W the limit
     /// of W_k.
     pub weight_decay: f64,
     /// What is done about gradients with NaN or ±∞. [`Guard::Before`] at first.
@@ -172,7 +172,7 @@ impl Method for ParamsProxSgd {
             gradient_weight,
             lookahead: nesterov.then_some(momentum),
             lr,
-            keep: if planned.decays { 1.0 - lr * weight_decay } else { 1.0 },
+            keep: planned.keep(lr, weight_decay),
             prox_step: lr * if nesterov { 1.0 + momentum * total_weight } else { total_weight },
             penalty: planned.penalty,
         };

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use candle_core::{DType, Tensor, Var, backprop::GradStore};
 
 use crate::{
-    Error, ParamPath, Penalty, Regularizer, Result, Role,
+    Error, Param, ParamPath, Penalty, Regularizer, Result, Role,
     gradient::{self, Taken},
     kernel::{is_supported, wide_dtype},
 };
@@ -29,20 +29,23 @@ fn unnamed(index: usize, var: &Var) -> ParamPath {
     ParamPath::from(format!("(variable {index} of the optimizer, shape {:?})", var.dims()).as_str())
 }
 
-/// At least one penalized parameter is among the variables.
+/// At least one penalized or decayed parameter is among the variables.
 pub(super) fn check_covers<'v>(
     regularizer: &Regularizer,
     mut vars: impl Iterator<Item = &'v Var> + Clone,
 ) -> Result<()> {
-    regularizer.check_not_empty()?;
-    let is_penalized = |var: &Var| regularizer.get(var).is_some_and(|param| param.decision.penalty().is_some());
+    let acts = |param: &Param| param.decision.penalty().is_some() || param.decay.is_some_and(|decay| decay > 0.0);
     let all = vars.clone();
-    if vars.any(is_penalized) {
+    if vars.any(|var| regularizer.get(var).is_some_and(acts)) {
         return Ok(());
     }
-    let mut penalized = regularizer.penalized().map(|(param, _)| param);
-    let Some(first) = penalized.next() else { return Ok(()) };
-    Err(Error::ForeignVariables { penalized: 1 + penalized.count(), first: first.path.clone(), variables: all.count() })
+    let mut acted_on = regularizer.params().iter().filter(|param| acts(param));
+    let Some(first) = acted_on.next() else { return regularizer.check_not_empty() };
+    Err(Error::ForeignVariables {
+        regularized: 1 + acted_on.count(),
+        first: first.path.clone(),
+        variables: all.count(),
+    })
 }
 
 /// What one variable's step needs of the outside.
@@ -55,8 +58,48 @@ pub struct Planned {
     pub(super) unscaled: Penalty,
     /// The regularizer's own scale.
     pub(super) scale: f64,
-    /// Whether weight decay applies: to weights and embeddings, never to biases, norms or variables of unknown role.
-    pub(super) decays: bool,
+    decay: Decay,
+}
+
+/// How a variable is decayed.
+#[derive(Clone, Copy, Debug)]
+enum Decay {
+    /// As it is declared.
+    Declared(f64),
+    /// A weight or an embedding: as the optimizer's parameters say.
+    Optimizers,
+    /// A bias, a norm, or a variable of unknown role: not at all.
+    None,
+}
+
+impl Planned {
+    /// What is left of a weight by decoupled decay, `1 − lr·decay`.
+    pub(super) fn keep(&self, lr: f64, weight_decay: f64) -> f64 {
+        match self.decay {
+            Decay::Declared(decay) => 1.0 - lr * decay,
+            Decay::Optimizers => 1.0 - lr * weight_decay,
+            Decay::None => 1.0,
+        }
+    }
+}
+
+impl Decay {
+    fn of(param: Option<&Param>) -> Self {
+        match param {
+            Some(Param { decay: Some(decay), .. }) => Self::Declared(*decay),
+            Some(Param { role: Role::Weight { .. } | Role::Embedding, .. }) => Self::Optimizers,
+            _ => Self::None,
+        }
+    }
+}
+
+/// Refuses a declared decay where the optimizer has no place for one.
+pub(super) fn refuse_decay(optimizer: &'static str, regularizer: &Regularizer) -> Result<()> {
+    let declared = |param: &&Param| param.decay.is_some_and(|decay| decay > 0.0);
+    match regularizer.params().iter().find(declared) {
+        None => Ok(()),
+        Some(param) => Err(Error::DecayUnused { path: param.path.clone(), optimizer }),
+    }
 }
 
 /// Checks the gradient of one variable and looks its penalty up; whether the gradient is finite is not asked here.
@@ -77,7 +120,7 @@ pub(super) fn plan(
             penalty: penalty.unwrap_or(Penalty::NONE),
             unscaled: param.and_then(|param| param.decision.penalty()).copied().unwrap_or(Penalty::NONE),
             scale: regularizer.scale(),
-            decays: param.is_some_and(|param| matches!(param.role, Role::Weight { .. } | Role::Embedding)),
+            decay: Decay::of(param),
         })),
         None if penalty.is_some() => Err(Error::MissingGradient { path: path(index, var, regularizer) }),
         None => Ok(None),
