@@ -48,7 +48,11 @@ fn split<W: Element, G: Element<Real = W::Real>, F: Coordinate<W::Real, N>, cons
     state: [&mut [W::Real]; N],
 ) -> bool {
     let Some(at) = cut(w.len()) else {
-        return simd::run(Chunk::<W, G, F, N, GUARD> { formula, w, g, state });
+        return if W::IS_NARROW || G::IS_NARROW {
+            in_blocks::<W, G, F, N, GUARD>(formula, w, g, state)
+        } else {
+            simd::run(Chunk::<W, G, F, N, GUARD> { formula, w, g, state })
+        };
     };
     let (w, w_rest) = w.split_at_mut(at);
     let (g, g_rest) = g.split_at(at);
@@ -80,19 +84,32 @@ impl<W: Element, G: Element<Real = W::Real>, F: Coordinate<W::Real, N>, const N:
     #[inline(always)]
     fn run(self) -> bool {
         let Self { formula, w, g, state } = self;
-        if W::IS_NARROW || G::IS_NARROW {
-            in_blocks::<W, G, F, N, GUARD>(formula, w, g, state)
-        } else {
-            plain::<W, G, F, N, GUARD>(formula, w, g, state)
+        let mut found = false;
+        // Cut to one length, which takes the bounds checks out of the loop.
+        let length = w.len();
+        let g = &g[..length];
+        let state = state.map(|state| &mut state[..length]);
+        for i in 0..length {
+            let old: [W::Real; N] = std::array::from_fn(|k| state[k][i]);
+            let (mut next, from) = (old, w[i].load());
+            let to = formula.at(from, g[i].load(), &mut next);
+            // A choice and not a branch, for the sake of vectors.
+            let take = !GUARD || g[i].load().is_finite();
+            found |= !take;
+            w[i] = W::store(if take { to } else { from });
+            for k in 0..N {
+                state[k][i] = if take { next[k] } else { old[k] };
+            }
         }
+        found
     }
 }
 
 /// Numbers of a half type that are converted together: a block of each operand stays in the first-level cache.
 const BLOCK: usize = 256;
 
-/// Half types go through a block of wide numbers, since their conversion is not a part of every instruction set.
-#[inline(always)]
+/// Half types go through a block of wide numbers: their conversion is not a part of every instruction set, and the loop is
+/// compiled for the wide type anyhow.
 fn in_blocks<W: Element, G: Element<Real = W::Real>, F: Coordinate<W::Real, N>, const N: usize, const GUARD: bool>(
     formula: F,
     w: &mut [W],
@@ -107,42 +124,17 @@ fn in_blocks<W: Element, G: Element<Real = W::Real>, F: Coordinate<W::Real, N>, 
         W::load_all(w, wide_w);
         G::load_all(g, wide_g);
         let state = state.each_mut().map(|state| &mut state[from..from + length]);
-        found |= plain::<W::Real, W::Real, F, N, GUARD>(formula, wide_w, wide_g, state);
+        found |= simd::run(Chunk::<W::Real, W::Real, F, N, GUARD> { formula, w: wide_w, g: wide_g, state });
         W::store_all(wide_w, w);
-    }
-    found
-}
-
-#[inline(always)]
-fn plain<W: Element, G: Element<Real = W::Real>, F: Coordinate<W::Real, N>, const N: usize, const GUARD: bool>(
-    formula: F,
-    w: &mut [W],
-    g: &[G],
-    state: [&mut [W::Real]; N],
-) -> bool {
-    let mut found = false;
-    // Cut to one length, which takes the bounds checks out of the loop.
-    let length = w.len();
-    let g = &g[..length];
-    let state = state.map(|state| &mut state[..length]);
-    for i in 0..length {
-        let old: [W::Real; N] = std::array::from_fn(|k| state[k][i]);
-        let (mut next, from) = (old, w[i].load());
-        let to = formula.at(from, g[i].load(), &mut next);
-        // A choice and not a branch, for the sake of vectors.
-        let take = !GUARD || g[i].load().is_finite();
-        found |= !take;
-        w[i] = W::store(if take { to } else { from });
-        for k in 0..N {
-            state[k][i] = if take { next[k] } else { old[k] };
-        }
     }
     found
 }
 
 /// Applies a formula of one argument to every coordinate, on all cores.
 pub(super) fn map<W: Element>(formula: impl Map<W::Real>, w: &mut [W]) {
-    let Some(at) = cut(w.len()) else { return simd::run(MapChunk { formula, w }) };
+    let Some(at) = cut(w.len()) else {
+        return if W::IS_NARROW { map_in_blocks(formula, w) } else { simd::run(MapChunk { formula, w }) };
+    };
     let (left, right) = w.split_at_mut(at);
     rayon::join(|| map(formula, left), || map(formula, right));
 }
@@ -158,15 +150,17 @@ impl<W: Element, F: Map<W::Real>> simd::Loop for MapChunk<'_, W, F> {
     #[inline(always)]
     fn run(self) {
         let Self { formula, w } = self;
-        if !W::IS_NARROW {
-            return w.iter_mut().for_each(|w| *w = W::store(formula.at(w.load())));
-        }
-        let mut wide = [W::Real::zero(); BLOCK];
-        for w in w.chunks_mut(BLOCK) {
-            let wide = &mut wide[..w.len()];
-            W::load_all(w, wide);
-            wide.iter_mut().for_each(|w| *w = formula.at(*w));
-            W::store_all(wide, w);
-        }
+        w.iter_mut().for_each(|w| *w = W::store(formula.at(w.load())));
+    }
+}
+
+/// [`in_blocks`] for a formula of one argument.
+fn map_in_blocks<W: Element>(formula: impl Map<W::Real>, w: &mut [W]) {
+    let mut wide = [W::Real::zero(); BLOCK];
+    for w in w.chunks_mut(BLOCK) {
+        let wide = &mut wide[..w.len()];
+        W::load_all(w, wide);
+        simd::run(MapChunk { formula, w: wide });
+        W::store_all(wide, w);
     }
 }

@@ -1,0 +1,117 @@
+//! l1 beside candle and beside this machine's memory, in one run: `cargo bench -p l1-core --bench side_by_side`.
+//!
+//! Every contender of a work takes its turn in each round, so that a busy machine spoils all alike; a figure is the median over
+//! the rounds. The limit is a bare loop over the same arrays on all cores: each read and written as the work has to, with one
+//! addition a number.
+//!
+//!     cargo bench -p l1-core --bench side_by_side -- [--rounds N] [--json FILE] [WORK ..]
+
+mod limits;
+mod rounds;
+mod works;
+
+use std::{collections::BTreeMap, error::Error, fs};
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use rounds::{Contender, medians};
+
+/// One line of the table.
+struct Work {
+    /// Its name on the command line and in the file.
+    key: &'static str,
+    /// What is done.
+    title: &'static str,
+    l1: Contender,
+    candle: Option<Contender>,
+    limit: Option<Contender>,
+    against: Against,
+}
+
+/// What stands in the column of limits.
+#[derive(Clone, Copy)]
+enum Against {
+    /// The least time that the work can take.
+    Limit,
+    /// The work that this one is added to.
+    Whole,
+}
+
+struct Arguments {
+    rounds: usize,
+    json: Option<String>,
+    works: Vec<String>,
+}
+
+impl Arguments {
+    fn read() -> Result<Self, Box<dyn Error>> {
+        let mut arguments = Self { rounds: 21, json: None, works: Vec::new() };
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--bench" => {} // cargo's
+                "--rounds" => arguments.rounds = words.next().ok_or("--rounds needs a number")?.parse()?,
+                "--json" => arguments.json = Some(words.next().ok_or("--json needs a file")?),
+                option if option.starts_with('-') => return Err(format!("unknown option {option}").into()),
+                work => arguments.works.push(work.to_owned()),
+            }
+        }
+        Ok(arguments)
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::read()?;
+    println!("{} threads, {}, {} rounds; medians", rayon::current_num_threads(), simd_name(), arguments.rounds);
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(["work", "l1", "candle", "candle / l1", "limit", "share of the limit"]);
+    let mut seconds = BTreeMap::new();
+    for make in works::ALL {
+        let groups = make()?;
+        let wanted = |key: &str| arguments.works.is_empty() || arguments.works.iter().any(|work| work == key);
+        let groups: Vec<_> = groups.into_iter().filter(|work| wanted(work.key)).collect();
+        if groups.is_empty() {
+            continue;
+        }
+        for (work, [l1, candle, limit]) in medians(groups, arguments.rounds)? {
+            let Some(l1) = l1 else { continue };
+            let ratio = candle.map(|candle| format!("{:.1}×", candle / l1));
+            let share = limit.map(|limit| match work.against {
+                Against::Limit => format!("{:.0} %", 100.0 * limit / l1),
+                Against::Whole => format!("{:.1} % of it", 100.0 * l1 / limit),
+            });
+            let shown = [Some(time(l1)), candle.map(time), ratio, limit.map(time), share];
+            let cells = shown.map(|cell| cell.unwrap_or_else(|| "–".to_owned()));
+            table.add_row([work.title.to_owned()].into_iter().chain(cells));
+            for (who, figure) in [("l1", Some(l1)), ("candle", candle), ("limit", limit)] {
+                if let Some(figure) = figure {
+                    seconds.entry(work.key).or_insert_with(BTreeMap::new).insert(who, figure);
+                }
+            }
+        }
+    }
+    for column in 1..6 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    println!("{table}");
+    if let Some(file) = arguments.json {
+        fs::write(file, serde_json::to_string_pretty(&seconds)?)?;
+    }
+    Ok(())
+}
+
+/// The instruction set that the kernels choose.
+fn simd_name() -> String {
+    format!("{:?}", pulp::Arch::new()).split(['(', ' ']).next().unwrap_or_default().to_owned()
+}
+
+fn time(seconds: f64) -> String {
+    match seconds {
+        s if s >= 1.0 => format!("{s:.2} s"),
+        s if s >= 1e-3 => format!("{:.2} ms", s * 1e3),
+        s => format!("{:.1} µs", s * 1e6),
+    }
+}
