@@ -127,12 +127,13 @@ fn main() -> Result<()> {
     let ends = ends(&problem)?;
     println!("{}", table(&ends));
     println!(
-        "The first six reach the solution, with the same zeros. The three below do not solve this problem: the penalty in"
+        "The first six reach the solution, with the same zeros. The three below do not solve this problem. With the"
     );
     println!(
-        "the loss makes no zeros at all, and a Euclidean step behind Adam leaves the weights it keeps unpenalized: there"
+        "penalty in the loss no weight is zero, and those near it hop across. A Euclidean prox behind Adam leaves the"
     );
-    println!("|∇f| = ελ/(1 − λ) = {:.1e} where a solution has λ = {LAMBDA}.\n", EPS * LAMBDA / (1.0 - LAMBDA));
+    let limit = EPS * LAMBDA / (1.0 - LAMBDA);
+    println!("weights unpenalized: |∇f| falls to ελ/(1 − λ) = {limit:.0e}, not to λ = {LAMBDA}.\n");
     write(&mut folder, &ends)?;
     println!("{}", folder.summary());
     Ok(())
