@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, DType, Layout};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use num_traits::Float;
 
+use super::simd;
 use crate::{Error, Result};
 
 /// A type that arithmetic is done in: f32 or f64.
@@ -108,20 +109,32 @@ macro_rules! wide {
     };
 }
 
-macro_rules! narrow {
-    ($type:ty, $variant:ident) => {
-        element!(
-            $type, f32, $variant, narrow: true, <$type>::to_f32, <$type>::from_f32,
-            |from: &[$type], to: &mut [f32]| from.convert_to_f32_slice(to),
-            |from: &[f32], to: &mut [$type]| to.convert_from_f32_slice(from)
-        );
-    };
-}
-
 wide!(f32, F32);
 wide!(f64, F64);
-narrow!(bf16, BF16);
-narrow!(f16, F16);
+// A few shifts, which every instruction set has vectors for.
+element!(
+    bf16, f32, BF16, narrow: true, bf16::to_f32, bf16::from_f32,
+    |from, to| simd::run(Convert(from, to, bf16::to_f32)),
+    |from, to| simd::run(Convert(from, to, bf16::from_f32))
+);
+// The crate asks for the processor's own conversion once a slice, and not once a number.
+element!(
+    f16, f32, F16, narrow: true, f16::to_f32, f16::from_f32,
+    |from: &[f16], to: &mut [f32]| from.convert_to_f32_slice(to),
+    |from: &[f32], to: &mut [f16]| to.convert_from_f32_slice(from)
+);
+
+struct Convert<'a, A, B, F>(&'a [A], &'a mut [B], F);
+
+impl<A: Copy, B, F: Fn(A) -> B> simd::Loop for Convert<'_, A, B, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self(from, to, convert) = self;
+        from.iter().zip(to).for_each(|(from, to)| *to = convert(*from));
+    }
+}
 
 /// The dtype that arithmetic on `dtype` is done in, and moments are kept in.
 pub(crate) fn wide_dtype(dtype: DType) -> DType {
