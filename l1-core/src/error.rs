@@ -239,6 +239,52 @@ pub enum Error {
         found: DType,
     },
 
+    /// A half type where differences of a few digits decide.
+    #[error(
+        "{argument} has dtype {found:?}, whose rounding hides what `Fista` compares (expected F32 or F64); \
+         `ProxSgd` and `ProxAdamW` take it"
+    )]
+    HalfPrecision {
+        /// The parameter's path, or the loss.
+        argument: String,
+        /// Its dtype.
+        found: DType,
+    },
+
+    /// The loss is NaN or infinite where [`Fista`](crate::Fista) starts an iteration. Cause: the data, or a loss that is not
+    /// defined everywhere.
+    #[error(
+        "the loss is {value} at {place}, so that no step can be judged; the weights are where they were before this step"
+    )]
+    NonFiniteLoss {
+        /// The loss.
+        value: f64,
+        /// Where it was evaluated.
+        place: &'static str,
+    },
+
+    /// Halving the step of [`Fista`](crate::Fista) has led nowhere. Cause: the loss is not finite, or not smooth, right beside
+    /// the weights, or it is another function at each call. The weights are where they were before.
+    #[error(
+        "no step from {} down to {} is accepted: {}; the weights are where they were before this step",
+        readable(*largest),
+        readable(*smallest),
+        if loss.is_finite() {
+            "the loss is above what its gradient promises. It has to be smooth (no `abs`, no `relu` at its kink), and the same \
+             function at each call (the full batch, no dropout)"
+        } else {
+            "the loss is finite before the step, but NaN or infinite after the smallest one"
+        },
+    )]
+    NoStep {
+        /// The first step tried.
+        largest: f64,
+        /// The last step tried.
+        smallest: f64,
+        /// The loss at the end of the last step that moved anything; NaN if that was not finite.
+        loss: f64,
+    },
+
     /// A hyperparameter is out of its range.
     #[error("{name} = {} (expected {expected})", readable(*value))]
     InvalidParameter {

@@ -53,7 +53,7 @@
 //! |---|---|
 //! | declare | [`Regularized`] and its derive, [`Rule`], [`Penalty`]; [`Traced`] for layers that hide their tensors |
 //! | what came of it | [`Regularizer`], [`Param`], [`Role`], [`Decision`], [`Report`] |
-//! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
+//! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`], [`Fista`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
 //! | the mathematics | [`kernel`]: value, subgradient, prox |
 //! | what can go wrong | [`Error`] |
 //!
@@ -89,8 +89,8 @@ pub use kernel::Norm;
 #[cfg(feature = "derive")]
 pub use l1_derive::Regularized;
 pub use optim::{
-    Charged, FtrlProximal, NonFinite, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd,
-    Proximal, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
+    Charged, Fista, FtrlProximal, NonFinite, ParamsFista, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ParamsProximal,
+    ProxAdamW, ProxSgd, Proximal, Solution, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
 };
 pub use param::{Decision, Param, ParamPath, Reason, Role, RoleName};
 pub use penalty::Penalty;

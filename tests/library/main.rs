@@ -3,6 +3,7 @@
 mod bad_input;
 mod clipping;
 mod composed;
+mod fista;
 mod in_the_loss;
 mod models;
 mod prox;

@@ -5,6 +5,7 @@
 //! | [`ProxSgd`] | SGD with momentum, then the prox at lr times the total weight of the gradients in the move | stationary for loss + Ω without decay |
 //! | [`ProxAdamW`] | AdamW, then the prox in the metric of its own move | stationary for loss + Ω without decay |
 //! | [`FtrlProximal`] | a rate for each coordinate, then the prox of all charges so far | stationary for loss + Ω |
+//! | [`Fista`] | accelerated proximal gradients on the full batch, with backtracking and restart | minima of a convex loss + Ω |
 //! | [`Proximal<O>`](Proximal) | any candle optimizer, then the prox at step lr | those of plain SGD only; see its docs |
 //!
 //! All take the gradients of the **loss alone**: a penalty in the loss as well would count twice.
@@ -14,14 +15,17 @@
 
 mod adamw;
 mod clip;
+mod fista;
 mod ftrl;
 mod proximal;
 mod sgd;
 mod stepper;
 mod vars;
+mod vector;
 
 pub use adamw::{ParamsProxAdamW, ProxAdamW};
 pub use clip::{NonFinite, clip_grad_norm, clip_grad_norm_with, clip_grad_value};
+pub use fista::{Fista, ParamsFista, Solution};
 pub use ftrl::{Charged, FtrlProximal, ParamsFtrl};
 pub use proximal::{ParamsProximal, Proximal};
 pub use sgd::{ParamsProxSgd, ProxSgd};

@@ -1,0 +1,67 @@
+//! Vectors that are spread over tensors, one for each variable: what a method needs that compares whole points.
+
+use candle_core::{DType, Device, Result as CandleResult, Tensor, Var};
+
+use crate::{Penalty, Result, kernel};
+
+/// One tensor for each variable, in the order of the variables, each of its variable's shape, dtype and device; never part of a
+/// graph.
+#[derive(Clone, Debug)]
+pub(super) struct Vector(Vec<Tensor>);
+
+impl Vector {
+    pub(super) fn new(tensors: Vec<Tensor>) -> Self {
+        Self(tensors)
+    }
+
+    /// A copy of where the variables are.
+    pub(super) fn of(vars: &[Var]) -> Result<Self> {
+        Ok(Self(vars.iter().map(|var| var.as_detached_tensor().copy()).collect::<CandleResult<_>>()?))
+    }
+
+    /// Moves the variables here.
+    pub(super) fn write(&self, vars: &[Var]) -> Result<()> {
+        Ok(vars.iter().zip(&self.0).try_for_each(|(var, tensor)| var.set(tensor))?)
+    }
+
+    /// `prox_{step·Ω}(self − step·gradient)`, with a penalty for each variable.
+    pub(super) fn proximal_step(&self, gradient: &Self, step: f64, penalties: &[Penalty]) -> Result<Self> {
+        let moved = self.minus(&gradient.times(step)?)?.0.into_iter().zip(penalties);
+        let prox =
+            |(z, penalty): (Tensor, &Penalty)| if penalty.is_none() { Ok(z) } else { kernel::prox(&z, penalty, step) };
+        Ok(Self(moved.map(prox).collect::<Result<_>>()?))
+    }
+
+    pub(super) fn plus(&self, other: &Self) -> Result<Self> {
+        Ok(Self(self.pairs(other).map(|(a, b)| a + b).collect::<CandleResult<_>>()?))
+    }
+
+    pub(super) fn minus(&self, other: &Self) -> Result<Self> {
+        Ok(Self(self.pairs(other).map(|(a, b)| a - b).collect::<CandleResult<_>>()?))
+    }
+
+    pub(super) fn times(&self, factor: f64) -> Result<Self> {
+        Ok(Self(self.0.iter().map(|a| a * factor).collect::<CandleResult<_>>()?))
+    }
+
+    /// Summed in f64 (on Metal, which has none, in f32), variable by variable.
+    pub(super) fn dot(&self, other: &Self) -> Result<f64> {
+        let product = |(a, b): (&Tensor, &Tensor)| {
+            let dtype = widest(a.device());
+            kernel::number(&(a.to_dtype(dtype)? * b.to_dtype(dtype)?)?.sum_all()?)
+        };
+        self.pairs(other).map(product).sum()
+    }
+
+    pub(super) fn norm(&self) -> Result<f64> {
+        Ok(self.dot(self)?.sqrt())
+    }
+
+    fn pairs<'v>(&'v self, other: &'v Self) -> impl Iterator<Item = (&'v Tensor, &'v Tensor)> {
+        self.0.iter().zip(&other.0)
+    }
+}
+
+fn widest(device: &Device) -> DType {
+    if device.is_metal() { DType::F32 } else { DType::F64 }
+}
