@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Stepper,
-    stepper::Method,
+    stepper::{Method, Sealed},
     vars::{self, Planned},
 };
 use crate::{
@@ -101,6 +101,8 @@ pub struct Progress {
     /// k: gradients seen so far.
     steps: i32,
 }
+
+impl Sealed for ParamsProxAdamW {}
 
 impl Method for ParamsProxAdamW {
     type Progress = Progress;

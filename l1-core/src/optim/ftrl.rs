@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Stepper,
-    stepper::Method,
+    stepper::{Method, Sealed},
     vars::{self, Planned},
 };
 use crate::{
@@ -134,6 +134,8 @@ pub struct Progress {
     /// 1/α of the step before, 0 before the first: then σ is all of 1/τ, and the step starts from the weights as they are.
     inverse_lr: f64,
 }
+
+impl Sealed for ParamsFtrl {}
 
 impl Method for ParamsFtrl {
     type Progress = Progress;

@@ -29,4 +29,4 @@ pub use fista::{Fista, ParamsFista, Solution};
 pub use ftrl::{Charged, FtrlProximal, ParamsFtrl};
 pub use proximal::{ParamsProximal, Proximal};
 pub use sgd::{ParamsProxSgd, ProxSgd};
-pub use stepper::Stepper;
+pub use stepper::{Method, Stepper};

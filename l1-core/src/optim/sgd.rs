@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Stepper,
-    stepper::Method,
+    stepper::{Method, Sealed},
     vars::{self, Planned},
 };
 use crate::{
@@ -107,6 +107,8 @@ pub struct Progress {
     /// W_k; 0 before the first gradient.
     total_weight: f64,
 }
+
+impl Sealed for ParamsProxSgd {}
 
 impl Method for ParamsProxSgd {
     type Progress = Progress;

@@ -15,8 +15,9 @@ use crate::{
 
 /// What makes one proximal optimizer different from the next: its parameters, its state, and the step that follows from them.
 ///
-/// To add an optimizer, add its formula to the kernels and implement this for its parameters.
-pub trait Method: Clone + fmt::Debug {
+/// [`ParamsProxSgd`](super::ParamsProxSgd), [`ParamsProxAdamW`](super::ParamsProxAdamW) and [`ParamsFtrl`](super::ParamsFtrl) are
+/// methods; it is public for code that is generic over them, and cannot be implemented elsewhere: a step is a kernel of this crate.
+pub trait Method: Clone + fmt::Debug + Sealed {
     /// What is counted for each variable, so that one that gets its first gradient late is treated as at its own first step.
     type Progress: Copy + Default + fmt::Debug + Serialize + DeserializeOwned;
 
@@ -43,8 +44,12 @@ pub trait Method: Clone + fmt::Debug {
     /// Names of the tensors kept for each variable, with the number that fills each at first.
     fn state(&self) -> Vec<(&'static str, f64)>;
     /// The next step of a variable, and its progress after it.
+    #[doc(hidden)]
     fn next(&self, progress: Self::Progress, planned: &Planned) -> (OptimizerStep, Self::Progress);
 }
+
+/// Keeps the trait to this crate.
+pub trait Sealed {}
 
 /// A proximal optimizer: [`ProxSgd`](super::ProxSgd), [`ProxAdamW`](super::ProxAdamW) or [`FtrlProximal`](super::FtrlProximal).
 pub struct Stepper<M: Method> {
