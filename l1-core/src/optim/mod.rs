@@ -25,4 +25,5 @@ pub use clip::{NonFinite, clip_grad_norm, clip_grad_norm_with, clip_grad_value};
 pub use ftrl::{Charged, FtrlProximal, ParamsFtrl};
 pub use proximal::{ParamsProximal, Proximal};
 pub use sgd::{ParamsProxSgd, ProxSgd};
+pub(crate) use stepper::Method;
 pub use stepper::Stepper;
