@@ -114,7 +114,7 @@ impl Opened {
         let missing = || candle_core::Error::from(SafeTensorError::TensorNotFound(name.to_owned()));
         let (start, end) = self.info(name).ok_or_else(missing)?.data_offsets;
         let bytes = self.bytes.get(self.start + start..self.start + end).ok_or_else(missing)?;
-        // Some devices refuse to copy nothing.
+        // Nothing to copy, and not every backend is sure to take nothing.
         if bytes.is_empty() {
             return Ok(());
         }
