@@ -1,5 +1,7 @@
 //! What can go wrong, each with the parameter's path, the value found and the way out.
 
+use std::path::PathBuf;
+
 use candle_core::{DType, DeviceLocation, Shape};
 
 use crate::{Guard, ParamPath, RoleName};
@@ -8,7 +10,7 @@ use crate::{Guard, ParamPath, RoleName};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that l1 refuses. Nothing has been changed when one of these is returned (but by [`Error::Candle`] from a device
-/// that fails in the middle of a step, and by [`Error::NonFiniteGradient`] with [`Guard::InPass`]).
+/// that fails in the middle of a step or a load, and by [`Error::NonFiniteGradient`] with [`Guard::InPass`]).
 ///
 /// It converts from candle's error and into it, so `?` works in functions that return `candle_core::Result`,
 /// `l1_core::Result` or `anyhow::Result`. The way through candle's error keeps the variant:
@@ -319,9 +321,92 @@ pub enum Error {
         prefix: String,
     },
 
+    /// A checkpoint's file could not be written or read: a folder that does not exist or is not yours to write, a full disk, ….
+    /// A file that was there before is as it was.
+    #[error("{}: the checkpoint cannot be {action}: {source}", path.display())]
+    CheckpointIo {
+        /// The checkpoint's file.
+        path: PathBuf,
+        /// `written` or `read`.
+        action: &'static str,
+        /// The system's error.
+        source: std::io::Error,
+    },
+
+    /// A file is not what `Checkpoint::save` writes: cut off, damaged, of another origin, or of another version of the format.
+    #[error(
+        "{}: no checkpoint of l1: {why}. Weights alone are read by `VarMap::load`; checkpoints are what `Checkpoint::save` writes",
+        path.display()
+    )]
+    NotACheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        why: String,
+        /// The error below, if there was one.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+
+    /// A checkpoint is of another model or another optimizer. Cure: build both as in the program that saved it.
+    #[error(
+        "{}: the checkpoint does not fit the model and its optimizer:{}\n\
+         Build both as they were when it was saved; weights alone are read by `VarMap::load`",
+        path.display(),
+        lines(differences)
+    )]
+    CheckpointMismatch {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit, one line each.
+        differences: Vec<String>,
+    },
+
+    /// The model or the optimizer is declared otherwise than when the checkpoint was saved, so that going on would not be what
+    /// not having stopped would have been. Cure: declare the old numbers, or accept the new ones.
+    #[error(
+        "{}: the checkpoint was saved under other declarations:{}\n\
+         Declare what the file says, or go on under the model's: `Checkpoint::load_with(.., Declarations::Accept)`",
+        path.display(),
+        lines(differences)
+    )]
+    ChangedDeclarations {
+        /// The file.
+        path: PathBuf,
+        /// What has changed, one line each.
+        differences: Vec<String>,
+    },
+
+    /// The optimizer steps a variable for which the VarMap of the checkpoint has no name. Cause: another `VarMap`, or a variable
+    /// made without one.
+    #[error(
+        "{path}: the optimizer steps it, but it is not in the VarMap, so that it has no name in a checkpoint; pass the VarMap that \
+         the model was built from, or `varmap.data().lock().unwrap().insert(name, var)`"
+    )]
+    NotInVarMap {
+        /// The parameter.
+        path: ParamPath,
+    },
+
+    /// The name of a variable is one that a checkpoint needs for itself. Cure: another name.
+    #[error(
+        "{name}: a checkpoint needs this name for itself (`__metadata__` and all that begins with `l1.state/`); rename the variable"
+    )]
+    ReservedName {
+        /// The variable's name.
+        name: String,
+    },
+
     /// candle's own error.
     #[error(transparent)]
     Candle(candle_core::Error),
+}
+
+/// The first of them, each on a line of its own.
+fn lines(differences: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let shown = differences.iter().take(SHOWN).map(|difference| format!("\n  {difference}"));
+    let more = differences.len().saturating_sub(SHOWN);
+    shown.chain((more > 0).then(|| format!("\n  … and {more} more"))).collect()
 }
 
 /// As a person would write it: `-0.5`, but `1e-12` and `3e300`.

@@ -54,6 +54,7 @@
 //! | declare | [`Regularized`] and its derive, [`Rule`], [`Penalty`]; [`Traced`] for layers that hide their tensors |
 //! | what came of it | [`Regularizer`], [`Param`], [`Role`], [`Decision`], [`Report`] |
 //! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`], [`Fista`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
+//! | stop and go on | [`Checkpoint`] |
 //! | the mathematics | [`kernel`]: value, subgradient, prox |
 //! | what can go wrong | [`Error`] |
 //!
@@ -61,8 +62,10 @@
 //!
 //! `derive` (on by default): the macro. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
 
+mod checkpoint;
 mod containers;
 mod error;
+mod exact;
 mod explain;
 mod gradient;
 mod guard;
@@ -83,6 +86,7 @@ mod rule;
 mod traced;
 mod visitor;
 
+pub use checkpoint::{Checkpoint, Declarations};
 pub use error::{Error, Result};
 pub use guard::Guard;
 pub use kernel::Norm;

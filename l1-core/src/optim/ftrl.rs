@@ -130,8 +130,10 @@ pub type FtrlProximal = Stepper<ParamsFtrl>;
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Progress {
     /// A_k if the penalty is charged at each step.
+    #[serde(with = "crate::exact")]
     charges: f64,
     /// 1/α of the step before, 0 before the first: then σ is all of 1/τ, and the step starts from the weights as they are.
+    #[serde(with = "crate::exact")]
     inverse_lr: f64,
 }
 

@@ -35,6 +35,8 @@ impl<C> ParamsProximal<C> {
 /// Adam on the full batch a nonzero weight ends where `|∇f| = ελ/(1 − λ)` instead of `|∇f| = λ`), and with momentum the penalty
 /// is weakened by the factor 1 − μ. Use [`ProxAdamW`](super::ProxAdamW) and [`ProxSgd`](super::ProxSgd) there.
 ///
+/// It cannot be saved in a [`Checkpoint`](crate::Checkpoint): candle's optimizers do not show their state.
+///
 /// ```
 /// # fn train(varmap: candle_nn::VarMap, model: impl l1_core::Regularized) -> candle_core::Result<()> {
 /// use candle_nn::{Optimizer, SGD};

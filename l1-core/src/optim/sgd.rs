@@ -105,6 +105,7 @@ pub type ProxSgd = Stepper<ParamsProxSgd>;
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Progress {
     /// W_k; 0 before the first gradient.
+    #[serde(with = "crate::exact")]
     total_weight: f64,
 }
 

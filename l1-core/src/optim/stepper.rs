@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::vars::{self, Planned};
 use crate::{
-    Error, Guard, RegularizedGrads, Regularizer, Result,
+    Error, Guard, ParamPath, RegularizedGrads, Regularizer, Result,
     gradient::Taken,
     kernel::{self, OptimizerStep, Source, Work, first_non_finite},
 };
@@ -57,6 +57,7 @@ pub struct Stepper<M: Method> {
     /// Now, and after the step that is being taken.
     progress: Vec<(M::Progress, M::Progress)>,
     taken: Taken,
+    steps: u64,
     params: M,
 }
 
@@ -78,6 +79,29 @@ impl<M: Method> Stepper<M> {
         self.params.regularizer_mut()
     }
 
+    /// Steps taken so far, those before a loaded [`Checkpoint`](crate::Checkpoint) included; a refused step is none.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The variables, each with the tensors of its state and its progress.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = (&Var, &[Var], M::Progress)> {
+        self.work.iter().zip(&self.progress).map(|(work, progress)| (&work.var, work.state.as_slice(), progress.0))
+    }
+
+    /// Goes on from other parameters and another progress; the caller has checked both.
+    pub(crate) fn go_on(&mut self, params: M, steps: u64, progress: Vec<M::Progress>) {
+        self.params = params;
+        self.steps = steps;
+        self.progress = progress.into_iter().map(|progress| (progress, progress)).collect();
+    }
+
+    /// What a variable is called in errors.
+    pub(crate) fn path(&self, index: usize) -> ParamPath {
+        vars::path(index, &self.work[index].var, self.regularizer())
+    }
+
     fn vars(&self) -> impl Iterator<Item = &Var> + Clone {
         self.work.iter().map(|work| &work.var)
     }
@@ -91,11 +115,11 @@ impl<M: Method> Stepper<M> {
 
     /// Checks everything and looks every penalty up. Allocates nothing.
     fn plan(&mut self, grads: &GradStore) -> Result<()> {
-        self.check()?;
+        self.check(&self.params)?;
         // Again at each step: the regularizer may have been replaced.
         vars::check_covers(self.regularizer(), self.vars())?;
         RegularizedGrads::refuse(grads)?;
-        let Self { work, progress, taken, params } = self;
+        let Self { work, progress, taken, params, .. } = self;
         for (index, (work, progress)) in work.iter_mut().zip(progress).enumerate() {
             let Some(planned) = vars::plan(index, &work.var, grads, params.regularizer(), taken)? else { continue };
             let (step, next) = params.next(progress.0, &planned);
@@ -105,9 +129,10 @@ impl<M: Method> Stepper<M> {
         Ok(())
     }
 
-    fn check(&self) -> Result<()> {
-        self.params.check()?;
-        if vars::any_narrow(self.vars()) { self.params.check_narrow() } else { Ok(()) }
+    /// Refuses parameters that these variables cannot be stepped with.
+    pub(crate) fn check(&self, params: &M) -> Result<()> {
+        params.check()?;
+        if vars::any_narrow(self.vars()) { params.check_narrow() } else { Ok(()) }
     }
 
     fn run(&mut self) -> Result<()> {
@@ -121,6 +146,7 @@ impl<M: Method> Stepper<M> {
             Guard::InPass => Source::Unchecked,
         };
         let passed_over = kernel::steps(&self.work, source)?;
+        self.steps += 1;
         for (progress, work) in self.progress.iter_mut().zip(&self.work) {
             if work.next.is_some() {
                 progress.0 = progress.1;
@@ -139,8 +165,7 @@ impl<M: Method> Stepper<M> {
             None => None,
         };
         let (at, value) = found.unwrap_or((0, f64::NAN));
-        let path = vars::path(index, &work.var, self.regularizer());
-        Ok(Error::NonFiniteGradient { path, value, index: at, guard: self.params.guard() })
+        Ok(Error::NonFiniteGradient { path: self.path(index), value, index: at, guard: self.params.guard() })
     }
 }
 
@@ -161,7 +186,7 @@ impl<M: Method> Optimizer for Stepper<M> {
         };
         let work = vars.into_iter().map(work).collect::<Result<Vec<_>, Error>>()?;
         let progress = vec![Default::default(); work.len()];
-        Ok(Self { work, progress, taken, params })
+        Ok(Self { work, progress, taken, steps: 0, params })
     }
 
     fn step(&mut self, grads: &GradStore) -> CandleResult<()> {

@@ -1,0 +1,115 @@
+//! What a checkpoint says beside its tensors.
+
+use std::collections::BTreeMap;
+
+use candle_nn::Optimizer;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{
+    declared::{Declared, difference},
+    file::Opened,
+};
+use crate::{
+    Result,
+    optim::{Method, Stepper},
+};
+
+/// The version of the format that is written, and the only one that is read.
+const VERSION: u32 = 1;
+
+/// The text in the file's metadata, as JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Contents {
+    version: u32,
+    pub(super) optimizer: String,
+    pub(super) steps: u64,
+    #[serde(with = "crate::exact")]
+    pub(super) learning_rate: f64,
+    /// The regularizer's own.
+    #[serde(with = "crate::exact")]
+    pub(super) scale: f64,
+    hyperparameters: BTreeMap<String, String>,
+    /// Names of the tensors that are kept for each stepped variable.
+    pub(super) state: Vec<String>,
+    /// What the optimizer counts for each stepped variable.
+    pub(super) progress: BTreeMap<String, Value>,
+    declarations: Declared,
+    pub(super) note: String,
+}
+
+/// What can be read of every version.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+impl Contents {
+    /// * `names`: of the optimizer's variables, in its order.
+    pub(super) fn of<M: Method>(optimizer: &Stepper<M>, names: &[&str], note: &str) -> serde_json::Result<Self> {
+        let progress = names.iter().zip(optimizer.kept());
+        let progress = progress.map(|(name, kept)| Ok(((*name).to_owned(), serde_json::to_value(kept.2)?)));
+        Ok(Self {
+            version: VERSION,
+            optimizer: M::NAME.to_owned(),
+            steps: optimizer.steps(),
+            learning_rate: optimizer.learning_rate(),
+            scale: optimizer.regularizer().scale(),
+            hyperparameters: hyperparameters(optimizer.params()),
+            state: state(optimizer.params()),
+            progress: progress.collect::<serde_json::Result<_>>()?,
+            declarations: Declared::of(optimizer.regularizer()),
+            note: note.to_owned(),
+        })
+    }
+
+    pub(super) fn read(file: &Opened) -> Result<Self> {
+        let text = file.text()?;
+        let unreadable = |error: serde_json::Error| {
+            file.no_checkpoint(format!("its text `l1.checkpoint` cannot be read ({error})"), Some(error.into()))
+        };
+        let Versioned { version } = serde_json::from_str(text).map_err(unreadable)?;
+        if version != VERSION {
+            let why = format!("it has version {version} of the format, and this l1-core reads version {VERSION}");
+            return Err(file.no_checkpoint(why, None));
+        }
+        serde_json::from_str(text).map_err(unreadable)
+    }
+
+    /// What the optimizer had counted for a variable.
+    pub(super) fn progress_of<P: DeserializeOwned>(&self, name: &str, file: &Opened) -> Result<P> {
+        let progress = self.progress.get(name).cloned().unwrap_or_default();
+        serde_json::from_value(progress).map_err(|error| {
+            file.no_checkpoint(format!("the progress of `{name}` cannot be read ({error})"), Some(error.into()))
+        })
+    }
+
+    pub(super) fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+
+    /// Hyperparameters that are others in the file, one line each.
+    pub(super) fn changed_hyperparameters<M: Method>(&self, params: &M) -> Vec<String> {
+        let model = hyperparameters(params);
+        let said = |map: &BTreeMap<_, String>, name: &String| {
+            map.get(name).map_or_else(|| format!("no {name}"), |value| format!("{name} = {value}"))
+        };
+        let names =
+            self.hyperparameters.keys().chain(model.keys().filter(|name| !self.hyperparameters.contains_key(*name)));
+        let changed = names.filter(|name| self.hyperparameters.get(*name) != model.get(*name));
+        changed.map(|name| difference(M::NAME, said(&self.hyperparameters, name), said(&model, name))).collect()
+    }
+
+    /// Declarations that are others in the file, one line each.
+    pub(super) fn changed_declarations<M: Method>(&self, params: &M) -> Vec<String> {
+        self.declarations.differences(&Declared::of(params.regularizer()))
+    }
+}
+
+fn hyperparameters<M: Method>(params: &M) -> BTreeMap<String, String> {
+    params.hyperparameters().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+pub(super) fn state<M: Method>(params: &M) -> Vec<String> {
+    params.state().into_iter().map(|(name, _)| name.to_owned()).collect()
+}

@@ -1,0 +1,87 @@
+//! The table of rules that a checkpoint was saved under, and what has changed since.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Decision, Param, ParamPath, Regularizer, error::readable};
+
+/// What is declared for every parameter of a model, by path.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Declared(BTreeMap<String, Declaration>);
+
+/// What is declared for one parameter; every number as text that reads back to the same bits.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Declaration {
+    /// What the tensor is for; none for a field that was not looked into.
+    role: Option<String>,
+    /// The penalty, or why there is none.
+    rule: String,
+    /// The declared weight decay.
+    decay: Option<String>,
+}
+
+impl Declared {
+    pub(super) fn of(regularizer: &Regularizer) -> Self {
+        let unvisited = regularizer.unvisited().map(|(path, reason)| {
+            let declaration = Declaration { role: None, rule: format!("not visited ({reason})"), decay: None };
+            (path.as_str().to_owned(), declaration)
+        });
+        let params = regularizer.params().iter().map(|param| (param.path.as_str().to_owned(), Declaration::of(param)));
+        Self(unvisited.chain(params).collect())
+    }
+
+    /// What differs between the table in a file and the model's, one line each.
+    pub(super) fn differences(&self, model: &Self) -> Vec<String> {
+        let paths: BTreeSet<_> = self.0.keys().chain(model.0.keys()).collect();
+        paths.into_iter().flat_map(|path| differences(path, self.0.get(path), model.0.get(path))).collect()
+    }
+}
+
+impl Declaration {
+    fn of(param: &Param) -> Self {
+        let rule = match &param.decision {
+            Decision::Penalized(penalty) => penalty.to_string(),
+            Decision::Unpenalized(reason) => format!("not penalized ({reason})"),
+        };
+        Self { role: Some(param.role.to_string()), rule, decay: param.decay.map(readable) }
+    }
+
+    fn role(&self) -> &str {
+        self.role.as_deref().unwrap_or("unknown")
+    }
+
+    fn decay(&self) -> String {
+        self.decay.as_ref().map_or_else(|| "no decay".to_owned(), |decay| format!("decay = {decay}"))
+    }
+}
+
+fn differences(path: &str, file: Option<&Declaration>, model: Option<&Declaration>) -> Vec<String> {
+    let path = ParamPath::from(path);
+    let (file, model) = match (file, model) {
+        (Some(file), Some(model)) => (file, model),
+        (Some(file), None) => return vec![difference(path, &file.rule, "no such parameter")],
+        (None, Some(model)) => return vec![difference(path, "no such parameter", &model.rule)],
+        (None, None) => return Vec::new(),
+    };
+    let parts = [
+        (format!("role {}", file.role()), format!("role {}", model.role())),
+        (file.rule.clone(), model.rule.clone()),
+        (file.decay(), model.decay()),
+    ];
+    parts
+        .into_iter()
+        .filter(|(file, model)| file != model)
+        .map(|(file, model)| difference(&path, file, model))
+        .collect()
+}
+
+/// One line of a list of differences.
+pub(super) fn difference(
+    what: impl std::fmt::Display,
+    file: impl std::fmt::Display,
+    model: impl std::fmt::Display,
+) -> String {
+    format!("{what}: {file} in the file, {model} in the model")
+}

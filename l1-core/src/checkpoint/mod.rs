@@ -1,0 +1,368 @@
+//! Stopping and going on: weights, moments, counts and declarations in one file.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    path::Path,
+    sync::PoisonError,
+};
+
+use candle_core::{TensorId, Var};
+use candle_nn::VarMap;
+use safetensors::Dtype;
+
+use crate::{
+    Error, Result,
+    optim::{Method, Stepper},
+};
+
+mod contents;
+mod declared;
+mod file;
+mod replace;
+
+use contents::Contents;
+use declared::difference;
+use file::Opened;
+
+/// Training to be resumed: saved by [`Checkpoint::save`], and what [`Checkpoint::load`] tells of the one it has loaded.
+///
+/// Going on from a checkpoint gives the same bits as not having stopped, with [`ProxSgd`](crate::ProxSgd),
+/// [`ProxAdamW`](crate::ProxAdamW) and [`FtrlProximal`](crate::FtrlProximal), if your program feeds the same batches: let them
+/// follow from [`steps`](Self::steps), or keep what they follow from in the [`note`](Self::note). (A
+/// [`Proximal`](crate::Proximal) cannot be saved: candle's optimizers do not show their state.)
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::{Linear, Module, Optimizer, VarBuilder, VarMap, linear, loss};
+/// use l1_core::{Checkpoint, ParamsProxAdamW, ProxAdamW, Regularized, Rule, Visitor};
+///
+/// struct Model {
+///     fc: Linear, // #[l1(lambda = 0.01)]
+/// }
+///
+/// impl Regularized for Model {
+///     fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
+///         visitor.field("fc", Rule::l1(0.01), &self.fc)
+///     }
+/// }
+///
+/// /// Trains up to the given step, from the file if there is one, and returns the bias.
+/// fn train(path: &std::path::Path, steps: u64) -> l1_core::Result<f32> {
+///     let varmap = VarMap::new();
+///     let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+///     let model = Model { fc: linear(3, 1, vb.pp("fc"))? };
+///     let mut opt = ProxAdamW::new(varmap.all_vars(), ParamsProxAdamW::new(model.regularizer()?))?;
+///     if path.exists() {
+///         let checkpoint = Checkpoint::load(path, &mut opt, &varmap)?;
+///         println!("{} steps are done", checkpoint.steps());
+///     }
+///     while opt.steps() < steps {
+///         let x = Tensor::full(opt.steps() as f32 / 10.0, (4, 3), &Device::Cpu)?; // the batch follows from the step
+///         let y = x.narrow(1, 0, 1)?;
+///         opt.backward_step(&loss::mse(&model.fc.forward(&x)?, &y)?)?;
+///         if opt.steps().is_multiple_of(5) {
+///             Checkpoint::save(path, &opt, &varmap)?;
+///         }
+///     }
+///     model.fc.bias().unwrap().get(0)?.to_scalar().map_err(Into::into)
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// let [one, other] = ["one.safetensors", "other.safetensors"].map(|name| folder.path().join(name));
+/// train(&one, 5)?;
+/// std::fs::copy(&one, &other)?;
+/// train(&one, 12)?; // stopped after 5 steps, 12 in all
+/// let not_stopped = train(&other, 20)?;
+/// assert_eq!(train(&one, 20)?.to_bits(), not_stopped.to_bits());
+/// # Ok(()) }
+/// ```
+///
+/// # The file
+///
+/// One safetensors file. The same training gives the same bytes.
+///
+/// | in the file | what |
+/// |---|---|
+/// | a tensor `NAME` for every variable of the VarMap | the weights, stepped by the optimizer or not: `VarMap::load` reads them alone |
+/// | tensors `l1.state/NAME/STATE` | the optimizer's state: `m`, `v`, … |
+/// | metadata `l1.checkpoint`, a JSON text | |
+/// | — `version`, `optimizer` | of the format: 1; `ProxAdamW` |
+/// | — `steps`, `progress` | steps in all, and what the optimizer counts for each variable |
+/// | — `learning_rate`, `scale` | the optimizer's, and its regularizer's |
+/// | — `hyperparameters`, `state` | the others by name, and the names of the state tensors |
+/// | — `declarations` | the rules: path → role, penalty or why there is none, decay |
+/// | — `note` | your own text |
+///
+/// Every number that is not an integer is text, the shortest that reads back to the same bits. There is no checksum: a file that
+/// is cut off is refused, a weight that a disk has garbled is not noticed.
+///
+/// # Changed declarations
+///
+/// A checkpoint is refused if the model or the optimizer is declared otherwise than when it was saved:
+///
+/// ```text
+/// run.safetensors: the checkpoint was saved under other declarations:
+///   fc1.weight: lambda = 0.01 in the file, lambda = 0.02 in the model
+/// Declare what the file says, or go on under the model's: `Checkpoint::load_with(.., Declarations::Accept)`
+/// ```
+///
+/// The learning rate and the regularizer's scale are not compared but restored: they are meant to change while training.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    steps: u64,
+    learning_rate: f64,
+    scale: f64,
+    note: String,
+    changed: Vec<String>,
+}
+
+/// What [`Checkpoint::load_with`] does about a checkpoint that was saved under other declarations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Declarations {
+    /// It is refused with [`Error::ChangedDeclarations`].
+    #[default]
+    MustMatch,
+    /// Training goes on under the model's and the optimizer's own declarations, with the file's weights and moments. What has
+    /// changed is in [`Checkpoint::changed`].
+    Accept,
+}
+
+impl Checkpoint {
+    /// Writes the variables of `varmap` and all that `optimizer` knows to a file.
+    ///
+    /// * `path`: an old file there is replaced at once when the new one is whole and on the disk: whenever the program is
+    ///   killed, the file at `path` is the old or the new one. (A killed save can leave a `.NAME.XXXXXX.tmp` beside it; the next
+    ///   save to the same path removes it, so that there is never more than one from one program.)
+    /// * `varmap`: has every variable of the optimizer.
+    ///
+    /// # Errors
+    /// The file is as it was before, and nothing lies beside it.
+    /// * [`Error::CheckpointIo`]: the folder does not exist, the disk is full, ….
+    /// * [`Error::NotInVarMap`]: a variable of the optimizer is not in `varmap`. [`Error::ReservedName`].
+    /// * [`Error::InvalidParameter`]: a learning rate was set that no step could be taken with.
+    pub fn save<M: Method>(path: impl AsRef<Path>, optimizer: &Stepper<M>, varmap: &VarMap) -> Result<()> {
+        Self::save_with_note(path, optimizer, varmap, "")
+    }
+
+    /// [`save`](Self::save) with a text of your own in the same file, such as the epoch or the state of a random generator.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_with_note<M: Method>(
+        path: impl AsRef<Path>,
+        optimizer: &Stepper<M>,
+        varmap: &VarMap,
+        note: &str,
+    ) -> Result<()> {
+        let path = path.as_ref();
+        optimizer.check(optimizer.params())?;
+        let variables = Variables::of(varmap)?;
+        let names = variables.names(optimizer)?;
+        let text = Contents::of(optimizer, &names, note).and_then(|contents| contents.to_json());
+        let unwritable =
+            |error| Error::CheckpointIo { path: path.to_owned(), action: "written", source: io::Error::from(error) };
+        let text = text.map_err(unwritable)?;
+
+        let weights = variables.0.iter().map(|(name, var)| (name.clone(), var.as_tensor()));
+        let states = contents::state(optimizer.params());
+        let states = names.iter().zip(optimizer.kept()).flat_map(|(name, (_, tensors, _))| {
+            states.iter().zip(tensors).map(|(state, tensor)| (state_name(name, state), tensor.as_tensor()))
+        });
+        file::write(path, text, weights.chain(states).collect())
+    }
+
+    /// Goes on from a file: copies its tensors into the variables of `varmap` and into the optimizer's state, and sets the
+    /// optimizer's steps and learning rate and its regularizer's scale. The variables stay the same ones, so that the model and
+    /// its regularizer see the new values.
+    ///
+    /// The model and the optimizer are built as in the program that saved it; they may be on another device. The file is read into
+    /// memory as a whole.
+    ///
+    /// # Errors
+    /// Everything is checked before anything is changed; only a device that fails while it is copied to leaves things half done.
+    /// * [`Error::CheckpointIo`]: the file cannot be read. [`Error::NotACheckpoint`]: it is cut off, or something else.
+    /// * [`Error::CheckpointMismatch`]: it is of another optimizer or has other variables, shapes or dtypes.
+    /// * [`Error::ChangedDeclarations`]: rules or hyperparameters have changed since.
+    /// * [`Error::NotInVarMap`], [`Error::ReservedName`], as in [`save`](Self::save).
+    pub fn load<M: Method>(path: impl AsRef<Path>, optimizer: &mut Stepper<M>, varmap: &VarMap) -> Result<Self> {
+        Self::load_with(path, optimizer, varmap, Declarations::MustMatch)
+    }
+
+    /// [`load`](Self::load), if need be under other declarations.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), but with [`Declarations::Accept`] no [`Error::ChangedDeclarations`]; instead
+    /// [`Error::InvalidParameter`] or [`Error::InvalidValue`] where the file's learning rate or scale is out of the range of the
+    /// new declarations.
+    pub fn load_with<M: Method>(
+        path: impl AsRef<Path>,
+        optimizer: &mut Stepper<M>,
+        varmap: &VarMap,
+        declarations: Declarations,
+    ) -> Result<Self> {
+        let path = path.as_ref();
+        let variables = Variables::of(varmap)?;
+        let names = variables.names(optimizer)?;
+        let file = Opened::read(path)?;
+        let contents = Contents::read(&file)?;
+
+        let differences = misfits(&file, &contents, optimizer, &variables, &names);
+        if !differences.is_empty() {
+            return Err(Error::CheckpointMismatch { path: path.to_owned(), differences });
+        }
+        let mut changed = contents.changed_hyperparameters(optimizer.params());
+        changed.extend(contents.changed_declarations(optimizer.params()));
+        if declarations == Declarations::MustMatch && !changed.is_empty() {
+            return Err(Error::ChangedDeclarations { path: path.to_owned(), differences: changed });
+        }
+        let progress = names.iter().map(|name| contents.progress_of(name, &file)).collect::<Result<_>>()?;
+        let mut params = optimizer.params().clone();
+        params.set_lr(contents.learning_rate);
+        params.regularizer_mut().set_scale(contents.scale)?;
+        optimizer.check(&params)?;
+
+        for (name, var) in &variables.0 {
+            file.copy(name, var)?;
+        }
+        let states = contents::state(&params);
+        for (name, (_, tensors, _)) in names.iter().zip(optimizer.kept()) {
+            states.iter().zip(tensors).try_for_each(|(state, var)| file.copy(&state_name(name, state), var))?;
+        }
+        optimizer.go_on(params, contents.steps, progress);
+        let Contents { steps, learning_rate, scale, note, .. } = contents;
+        Ok(Self { steps, learning_rate, scale, note, changed })
+    }
+
+    /// Steps taken when it was saved; also [`Stepper::steps`].
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The optimizer's learning rate when it was saved.
+    #[must_use]
+    pub fn learning_rate(&self) -> f64 {
+        self.learning_rate
+    }
+
+    /// The regularizer's scale when it was saved.
+    #[must_use]
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// The text of [`save_with_note`](Self::save_with_note); empty after [`save`](Self::save).
+    #[must_use]
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+
+    /// The differences that [`Declarations::Accept`] accepted, one line each.
+    #[must_use]
+    pub fn changed(&self) -> &[String] {
+        &self.changed
+    }
+}
+
+/// What the names of an optimizer's state tensors begin with.
+const STATE: &str = "l1.state/";
+
+fn state_name(name: &str, state: &str) -> String {
+    format!("{STATE}{name}/{state}")
+}
+
+/// All variables of a VarMap in the order of their names.
+struct Variables(Vec<(String, Var)>);
+
+impl Variables {
+    fn of(varmap: &VarMap) -> Result<Self> {
+        // A poisoned lock still holds what it guards: another thread's panic is not ours to repeat.
+        let data = varmap.data().lock().unwrap_or_else(PoisonError::into_inner);
+        let mut variables: Vec<_> = data.iter().map(|(name, var)| (name.clone(), var.clone())).collect();
+        drop(data);
+        variables.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        match variables.iter().find(|(name, _)| name == file::HEADER || name.starts_with(STATE)) {
+            None => Ok(Self(variables)),
+            Some((name, _)) => Err(Error::ReservedName { name: name.clone() }),
+        }
+    }
+
+    /// The names of an optimizer's variables, in its order.
+    fn names<M: Method>(&self, optimizer: &Stepper<M>) -> Result<Vec<&str>> {
+        let mut by_id: HashMap<TensorId, &str> = HashMap::new();
+        for (name, var) in &self.0 {
+            // One that has two names is known by the first.
+            by_id.entry(var.id()).or_insert(name);
+        }
+        let name = |(index, (var, ..)): (usize, (&Var, _, _))| {
+            by_id.get(&var.id()).copied().ok_or_else(|| Error::NotInVarMap { path: optimizer.path(index) })
+        };
+        optimizer.kept().enumerate().map(name).collect()
+    }
+}
+
+/// All for which the file's tensors cannot be these variables', one line each.
+fn misfits<M: Method>(
+    file: &Opened,
+    contents: &Contents,
+    optimizer: &Stepper<M>,
+    variables: &Variables,
+    names: &[&str],
+) -> Vec<String> {
+    if contents.optimizer != M::NAME {
+        return vec![difference("optimizer", &contents.optimizer, M::NAME)];
+    }
+    let mut misfits: Vec<_> = variables.0.iter().filter_map(|(name, var)| misfit(file, name, var)).collect();
+    let known: HashSet<&str> = variables.0.iter().map(|(name, _)| name.as_str()).collect();
+    let unknown = file.names().into_iter().filter(|name| !name.starts_with(STATE) && !known.contains(name.as_str()));
+    let mut unknown: Vec<_> = unknown.map(|name| difference(name, "a variable", "no such variable")).collect();
+    unknown.sort_unstable();
+    misfits.append(&mut unknown);
+
+    let stepped: HashSet<&str> = names.iter().copied().collect();
+    for (name, _) in &variables.0 {
+        match (contents.progress.contains_key(name), stepped.contains(name.as_str())) {
+            (true, false) => misfits.push(difference(name, "stepped by the optimizer", "not stepped")),
+            (false, true) if file.info(name).is_some() => {
+                misfits.push(difference(name, "not stepped by the optimizer", "stepped"));
+            }
+            _ => {}
+        }
+    }
+    let states = contents::state(optimizer.params());
+    if contents.state != states {
+        let list = |states: &[String]| if states.is_empty() { "no state".to_owned() } else { states.join(", ") };
+        misfits.push(difference(
+            M::NAME,
+            format!("keeps {}", list(&contents.state)),
+            format!("keeps {}", list(&states)),
+        ));
+        // Some of these will be why.
+        misfits.extend(contents.changed_hyperparameters(optimizer.params()));
+        return misfits;
+    }
+    for (name, (_, tensors, _)) in names.iter().zip(optimizer.kept()) {
+        if contents.progress.contains_key(*name) {
+            let tensors = states.iter().zip(tensors);
+            misfits.extend(tensors.filter_map(|(state, var)| misfit(file, &state_name(name, state), var)));
+        }
+    }
+    misfits
+}
+
+/// Why a tensor of the file cannot be copied into a variable.
+fn misfit(file: &Opened, name: &str, var: &Var) -> Option<String> {
+    let Some(info) = file.info(name) else { return Some(difference(name, "no such tensor", "a variable")) };
+    let dtype = Dtype::from(var.dtype());
+    if info.shape != var.dims() {
+        let shape = |dims: &[usize]| format!("shape {dims:?}");
+        Some(difference(name, shape(&info.shape), shape(var.dims())))
+    } else if info.dtype != dtype {
+        Some(difference(name, info.dtype, dtype))
+    } else {
+        None
+    }
+}

@@ -1,0 +1,667 @@
+//! Stopping and going on: the same bits as not having stopped, and refusals that change nothing.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::{Init, Optimizer, VarBuilder, VarMap};
+use l1_core::{
+    Charged, Checkpoint, Declarations, Error, FtrlProximal, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ProxAdamW,
+    ProxSgd, Regularized, Regularizer, Result,
+};
+use proptest::prelude::*;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tempfile::TempDir;
+
+use crate::models::flat;
+
+/// Three tensors under rules, and in its VarMap also one without entries and one of integers.
+#[derive(Regularized)]
+struct Model {
+    #[l1(lambda = self.lambda, decay = self.decay)]
+    first: Tensor,
+    #[l1(lambda = 0.05, l2 = 0.1)]
+    second: Tensor,
+    bias: Tensor,
+    lambda: f64,
+    decay: f64,
+}
+
+impl Model {
+    /// Starts from numbers that `seed` determines.
+    fn new(varmap: &VarMap, dtype: DType, seed: u64) -> Self {
+        Self::with_first(varmap, dtype, seed, 40)
+    }
+
+    fn with_first(varmap: &VarMap, dtype: DType, seed: u64, entries: usize) -> Self {
+        let vb = VarBuilder::from_varmap(varmap, dtype, &Device::Cpu);
+        let var = |name, shape: &[usize]| vb.get_with_hints(shape, name, Init::Const(0.0)).unwrap();
+        let [first, second, bias] = [("first", vec![entries]), ("second", vec![5, 4]), ("bias", vec![4])]
+            .map(|(name, shape)| var(name, &shape));
+        for (seed, tensor) in (seed..).zip([&first, &second, &bias]) {
+            Var::from_tensor(tensor).unwrap().set(&drawn(tensor, seed)).unwrap();
+        }
+        let model = Self { first, second, bias, lambda: 0.1, decay: 0.0 };
+        var("empty", &[0, 3]);
+        let integers = Var::new(&[seed as u32, 7], &Device::Cpu).unwrap();
+        varmap.data().lock().unwrap().insert("integers".to_owned(), integers);
+        model
+    }
+
+    /// Its minimum is elsewhere at each step.
+    fn loss(&self, step: u64) -> Tensor {
+        let distance = |(seed, w): (u64, &Tensor)| (w - drawn(w, seed)).unwrap().sqr().unwrap().sum_all().unwrap();
+        let distances = (1000 * step..).zip([&self.first, &self.second, &self.bias]).map(distance);
+        distances.reduce(|a, b| (a + b).unwrap()).unwrap()
+    }
+}
+
+fn drawn(like: &Tensor, seed: u64) -> Tensor {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let values: Vec<f64> = (0..like.elem_count()).map(|_| rng.random_range(-1.0..1.0)).collect();
+    Tensor::from_vec(values, like.shape(), &Device::Cpu).unwrap().to_dtype(like.dtype()).unwrap()
+}
+
+/// What the tests ask of an optimizer that can be saved.
+trait Saved: Optimizer {
+    fn regularizer_mut(&mut self) -> &mut Regularizer;
+    fn steps(&self) -> u64;
+    fn save(&self, path: &Path, varmap: &VarMap) -> Result<()>;
+    fn load(&mut self, path: &Path, varmap: &VarMap) -> Result<Checkpoint>;
+}
+
+macro_rules! saved {
+    ($($optimizer:ty),*) => {$(
+        impl Saved for $optimizer {
+            fn regularizer_mut(&mut self) -> &mut Regularizer {
+                self.regularizer_mut()
+            }
+            fn steps(&self) -> u64 {
+                self.steps()
+            }
+            fn save(&self, path: &Path, varmap: &VarMap) -> Result<()> {
+                Checkpoint::save(path, self, varmap)
+            }
+            fn load(&mut self, path: &Path, varmap: &VarMap) -> Result<Checkpoint> {
+                Checkpoint::load(path, self, varmap)
+            }
+        }
+    )*};
+}
+
+saved!(ProxSgd, ProxAdamW, FtrlProximal);
+
+struct Training<O> {
+    varmap: VarMap,
+    model: Model,
+    opt: O,
+}
+
+impl<O: Saved> Training<O> {
+    fn new(dtype: DType, seed: u64, params: impl Fn(Regularizer) -> O::Config) -> Self {
+        let varmap = VarMap::new();
+        let model = Model::new(&varmap, dtype, seed);
+        Self::of(varmap, model, params)
+    }
+
+    fn of(varmap: VarMap, model: Model, params: impl Fn(Regularizer) -> O::Config) -> Self {
+        let opt = O::new(varmap.all_vars(), params(model.regularizer().unwrap())).unwrap();
+        Self { varmap, model, opt }
+    }
+
+    /// Learning rate and scale follow from their own last values.
+    fn steps(&mut self, steps: u64) {
+        for _ in 0..steps {
+            self.opt.backward_step(&self.model.loss(self.opt.steps())).unwrap();
+            self.opt.set_learning_rate(self.opt.learning_rate() * 0.97);
+            let scale = self.opt.regularizer_mut().scale() * 1.03;
+            self.opt.regularizer_mut().set_scale(scale).unwrap();
+        }
+    }
+
+    /// All there is to know, as the bytes of a checkpoint.
+    fn bytes(&self, folder: &TempDir) -> Vec<u8> {
+        let path = folder.path().join("bytes.safetensors");
+        self.opt.save(&path, &self.varmap).unwrap();
+        fs::read(path).unwrap()
+    }
+
+    fn weights(&self) -> Vec<Vec<u64>> {
+        let tensors = [&self.model.first, &self.model.second, &self.model.bias];
+        tensors.map(|tensor| flat(tensor).into_iter().map(f64::to_bits).collect()).into()
+    }
+
+    fn refuses(&mut self, path: &Path, message: &str) {
+        let folder = folder();
+        let before = self.bytes(&folder);
+        let error = self.opt.load(path, &self.varmap).unwrap_err();
+        assert_eq!(error.to_string(), message.replace("FILE", &path.display().to_string()));
+        assert!(self.bytes(&folder) == before, "a refused load has changed something");
+    }
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn adamw(regularizer: Regularizer) -> ParamsProxAdamW {
+    ParamsProxAdamW { lr: 0.05, weight_decay: 0.01, ..ParamsProxAdamW::new(regularizer) }
+}
+
+fn amsgrad(regularizer: Regularizer) -> ParamsProxAdamW {
+    ParamsProxAdamW { amsgrad: true, ..adamw(regularizer) }
+}
+
+fn momentum(regularizer: Regularizer) -> ParamsProxSgd {
+    ParamsProxSgd { lr: 0.03, momentum: 0.9, dampening: 0.3, ..ParamsProxSgd::new(regularizer) }
+}
+
+/// Seven steps of `adamw` on the model of seed 1, in the file `run.safetensors`.
+fn saved() -> (TempDir, PathBuf, Training<ProxAdamW>) {
+    let (folder, mut training) = (folder(), Training::<ProxAdamW>::new(DType::F32, 1, adamw));
+    training.steps(7);
+    let path = folder.path().join("run.safetensors");
+    training.opt.save(&path, &training.varmap).unwrap();
+    (folder, path, training)
+}
+
+fn going_on_is_not_having_stopped<O: Saved>(params: impl Fn(Regularizer) -> O::Config) {
+    let folder = folder();
+    for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16] {
+        let path = folder.path().join("run.safetensors");
+        let mut not_stopped = Training::<O>::new(dtype, 1, &params);
+        not_stopped.steps(7);
+        not_stopped.opt.save(&path, &not_stopped.varmap).unwrap();
+        not_stopped.steps(8);
+
+        // From other numbers, with another rate and another scale.
+        let mut resumed = Training::<O>::new(dtype, 2, &params);
+        resumed.opt.set_learning_rate(1.0);
+        resumed.opt.regularizer_mut().set_scale(3.0).unwrap();
+        let checkpoint = resumed.opt.load(&path, &resumed.varmap).unwrap();
+        assert_eq!(checkpoint.steps(), 7);
+        assert_eq!(checkpoint.learning_rate(), resumed.opt.learning_rate());
+        assert_eq!(checkpoint.scale(), resumed.opt.regularizer_mut().scale());
+        resumed.steps(8);
+        assert_eq!(resumed.weights(), not_stopped.weights(), "{dtype:?}");
+        assert!(resumed.bytes(&folder) == not_stopped.bytes(&folder), "{dtype:?}: moments or numbers differ");
+    }
+}
+
+#[test]
+fn sgd_goes_on_as_if_it_had_not_stopped() {
+    going_on_is_not_having_stopped::<ProxSgd>(ParamsProxSgd::new);
+    going_on_is_not_having_stopped::<ProxSgd>(momentum);
+    let nesterov = |regularizer| ParamsProxSgd { dampening: 0.0, nesterov: true, ..momentum(regularizer) };
+    going_on_is_not_having_stopped::<ProxSgd>(nesterov);
+}
+
+#[test]
+fn adamw_goes_on_as_if_it_had_not_stopped() {
+    going_on_is_not_having_stopped::<ProxAdamW>(adamw);
+    going_on_is_not_having_stopped::<ProxAdamW>(amsgrad);
+}
+
+#[test]
+fn ftrl_goes_on_as_if_it_had_not_stopped() {
+    for charged in [Charged::EachStep, Charged::Once] {
+        going_on_is_not_having_stopped::<FtrlProximal>(|regularizer| ParamsFtrl {
+            charged,
+            ..ParamsFtrl::new(regularizer)
+        });
+    }
+}
+
+#[test]
+fn variables_stay_the_same_ones_and_those_that_are_not_stepped_are_read_too() {
+    let (_folder, path, _) = saved();
+    let mut other = Training::<ProxAdamW>::new(DType::F32, 2, adamw);
+    let id = other.model.first.id();
+    other.opt.load(&path, &other.varmap).unwrap();
+    let variables = other.varmap.data().lock().unwrap();
+    assert_eq!(variables["first"].id(), id);
+    assert_eq!(variables["integers"].to_vec1::<u32>().unwrap(), [1, 7]);
+}
+
+#[test]
+fn candles_varmap_reads_the_weights_alone() {
+    let (_folder, path, training) = saved();
+    let mut other = Training::<ProxAdamW>::new(DType::F32, 2, adamw);
+    other.varmap.load(&path).unwrap();
+    assert_eq!(other.weights(), training.weights());
+}
+
+#[test]
+fn a_note_comes_back_as_it_was() {
+    let (_folder, path, mut training) = saved();
+    assert_eq!(training.opt.load(&path, &training.varmap).unwrap().note(), "");
+    let note = "epoch 3, \"quoted\"\n\u{0}\u{1f980}";
+    Checkpoint::save_with_note(&path, &training.opt, &training.varmap, note).unwrap();
+    assert_eq!(training.opt.load(&path, &training.varmap).unwrap().note(), note);
+}
+
+/// Finite and ≥ 0, the smallest and the largest as often as any other.
+fn strength() -> impl Strategy<Value = f64> {
+    use prop::num::f64::{NORMAL, POSITIVE, SUBNORMAL, ZERO};
+    POSITIVE | NORMAL | SUBNORMAL | ZERO
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn learning_rate_and_scale_come_back_bit_by_bit(
+        lr in strength(),
+        scale in strength(),
+    ) {
+        let folder = folder();
+        let path = folder.path().join("run.safetensors");
+        let mut training = Training::<ProxSgd>::new(DType::F64, 1, ParamsProxSgd::new);
+        training.opt.set_learning_rate(lr);
+        training.opt.regularizer_mut().set_scale(scale).unwrap();
+        training.opt.save(&path, &training.varmap).unwrap();
+        let mut other = Training::<ProxSgd>::new(DType::F64, 1, ParamsProxSgd::new);
+        other.opt.load(&path, &other.varmap).unwrap();
+        prop_assert_eq!(other.opt.learning_rate().to_bits(), lr.to_bits());
+        prop_assert_eq!(other.opt.regularizer().scale().to_bits(), scale.to_bits());
+    }
+
+    #[test]
+    fn a_lambda_that_differs_in_its_last_bit_is_seen(lambda in strength().prop_filter("has a successor", |lambda| *lambda < f64::MAX)) {
+        let training = |lambda| {
+            let varmap = VarMap::new();
+            let model = Model { lambda, ..Model::new(&varmap, DType::F64, 1) };
+            Training::<ProxSgd>::of(varmap, model, ParamsProxSgd::new)
+        };
+        let (folder, first) = (folder(), training(lambda));
+        let path = folder.path().join("run.safetensors");
+        first.opt.save(&path, &first.varmap).unwrap();
+        let mut same = training(lambda);
+        prop_assert!(same.opt.load(&path, &same.varmap).is_ok());
+        let mut other = training(lambda.next_up());
+        let refused = matches!(other.opt.load(&path, &other.varmap), Err(Error::ChangedDeclarations { .. }));
+        prop_assert!(refused);
+    }
+
+    #[test]
+    fn a_file_with_one_byte_changed_is_read_or_refused_but_never_panics(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        in_the_header in any::<bool>(),
+    ) {
+        let (folder, path, mut training) = saved();
+        let mut bytes = fs::read(&path).unwrap();
+        let length = if in_the_header { header_of(&bytes).0 } else { bytes.len() };
+        let index = at.index(length);
+        bytes[index] = byte;
+        fs::write(&path, bytes).unwrap();
+        let before = training.bytes(&folder);
+        if training.opt.load(&path, &training.varmap).is_err() {
+            prop_assert!(training.bytes(&folder) == before);
+        }
+    }
+}
+
+/// Where the tensors start, and the header's JSON.
+fn header_of(bytes: &[u8]) -> (usize, serde_json::Value) {
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    (8 + length, serde_json::from_slice(&bytes[8..8 + length]).unwrap())
+}
+
+/// Changes the text in a checkpoint's metadata.
+fn rewrite(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let bytes = fs::read(path).unwrap();
+    let (start, mut header) = header_of(&bytes);
+    let text = &mut header["__metadata__"]["l1.checkpoint"];
+    let mut contents = serde_json::from_str(text.as_str().unwrap()).unwrap();
+    change(&mut contents);
+    *text = contents.to_string().into();
+    let header = header.to_string();
+    let mut changed = (header.len() as u64).to_le_bytes().to_vec();
+    changed.extend(header.as_bytes());
+    changed.extend(&bytes[start..]);
+    fs::write(path, changed).unwrap();
+}
+
+const OTHER_DECLARATIONS: &str = "
+Declare what the file says, or go on under the model's: `Checkpoint::load_with(.., Declarations::Accept)`";
+
+const OTHER_MODEL: &str = "
+Build both as they were when it was saved; weights alone are read by `VarMap::load`";
+
+const OTHER_FILE: &str = ". Weights alone are read by `VarMap::load`; checkpoints are what `Checkpoint::save` writes";
+
+fn with_other_declarations() -> Training<ProxAdamW> {
+    let varmap = VarMap::new();
+    let model = Model { lambda: 0.2, decay: 0.5, ..Model::new(&varmap, DType::F32, 2) };
+    Training::of(varmap, model, |regularizer| ParamsProxAdamW { beta2: 0.99, ..adamw(regularizer) })
+}
+
+#[test]
+fn changed_declarations_are_refused_line_by_line() {
+    let (_folder, path, _) = saved();
+    with_other_declarations().refuses(
+        &path,
+        &("FILE: the checkpoint was saved under other declarations:
+  ProxAdamW: beta2 = 0.999 in the file, beta2 = 0.99 in the model
+  first: lambda = 0.1 in the file, lambda = 0.2 in the model
+  first: decay = 0 in the file, decay = 0.5 in the model"
+            .to_owned()
+            + OTHER_DECLARATIONS),
+    );
+}
+
+#[test]
+fn changed_declarations_can_be_accepted_and_are_the_models_then() {
+    let (_folder, path, training) = saved();
+    let mut other = with_other_declarations();
+    let checkpoint = Checkpoint::load_with(&path, &mut other.opt, &other.varmap, Declarations::Accept).unwrap();
+    assert_eq!(checkpoint.changed().len(), 3);
+    assert_eq!(checkpoint.changed()[1], "first: lambda = 0.1 in the file, lambda = 0.2 in the model");
+    assert_eq!(other.weights(), training.weights());
+    assert_eq!(other.opt.params().beta2, 0.99);
+    assert_eq!(other.opt.learning_rate(), training.opt.learning_rate());
+    let penalty = *other.opt.regularizer().param("first").unwrap().decision().penalty().unwrap();
+    assert_eq!(penalty.lambda(), 0.2);
+    // What is saved from now on is under the new ones.
+    Checkpoint::save(&path, &other.opt, &other.varmap).unwrap();
+    Checkpoint::load(&path, &mut other.opt, &other.varmap).unwrap();
+}
+
+#[test]
+fn fields_that_came_and_went_are_named() {
+    /// The same variables, declared in another place and with another role.
+    #[derive(Regularized)]
+    struct Renamed {
+        #[l1(lambda = 0.1, decay = 0.0)]
+        front: Tensor,
+        #[l1(lambda = 0.05, l2 = 0.1, role = embedding)]
+        second: Tensor,
+        #[l1(skip = "as it is")]
+        bias: Tensor,
+    }
+    let (_folder, path, _) = saved();
+    let varmap = VarMap::new();
+    let Model { first: front, second, bias, .. } = Model::new(&varmap, DType::F32, 2);
+    let renamed = Renamed { front, second, bias };
+    let mut opt = ProxAdamW::new(varmap.all_vars(), adamw(renamed.regularizer().unwrap())).unwrap();
+    let Error::ChangedDeclarations { differences, .. } = Checkpoint::load(&path, &mut opt, &varmap).unwrap_err() else {
+        panic!("accepted");
+    };
+    let expected = [
+        "bias: not penalized (nothing declared) in the file, not penalized (skipped: as it is) in the model",
+        "first: lambda = 0.1 in the file, no such parameter in the model",
+        "front: no such parameter in the file, lambda = 0.1 in the model",
+        "second: role weight in the file, role embedding in the model",
+    ];
+    assert_eq!(differences, expected);
+}
+
+#[test]
+fn another_optimizer_is_refused() {
+    let (_folder, path, _) = saved();
+    Training::<ProxSgd>::new(DType::F32, 1, momentum).refuses(
+        &path,
+        &("FILE: the checkpoint does not fit the model and its optimizer:
+  optimizer: ProxAdamW in the file, ProxSgd in the model"
+            .to_owned()
+            + OTHER_MODEL),
+    );
+}
+
+#[test]
+fn a_hyperparameter_that_needs_other_state_is_refused_even_where_changes_are_accepted() {
+    let (_folder, path, _) = saved();
+    let mut other = Training::<ProxAdamW>::new(DType::F32, 1, amsgrad);
+    let message = "FILE: the checkpoint does not fit the model and its optimizer:
+  ProxAdamW: keeps m, v in the file, keeps m, v, largest_v in the model
+  ProxAdamW: amsgrad = false in the file, amsgrad = true in the model"
+        .to_owned()
+        + OTHER_MODEL;
+    other.refuses(&path, &message);
+    let accepted = Checkpoint::load_with(&path, &mut other.opt, &other.varmap, Declarations::Accept);
+    assert_eq!(accepted.unwrap_err().to_string(), message.replace("FILE", &path.display().to_string()));
+}
+
+#[test]
+fn other_variables_shapes_and_dtypes_are_refused() {
+    let (_folder, path, _) = saved();
+    let varmap = VarMap::new();
+    let model = Model::with_first(&varmap, DType::F32, 2, 41);
+    let half = Var::zeros(4, DType::F16, &Device::Cpu).unwrap();
+    let mut variables = varmap.data().lock().unwrap();
+    let wrong = variables.insert("integers".to_owned(), half).unwrap();
+    variables.insert("extra".to_owned(), wrong);
+    variables.remove("empty").unwrap();
+    drop(variables);
+    Training::<ProxAdamW>::of(varmap, model, adamw).refuses(
+        &path,
+        &("FILE: the checkpoint does not fit the model and its optimizer:
+  extra: no such tensor in the file, a variable in the model
+  first: shape [40] in the file, shape [41] in the model
+  integers: shape [2] in the file, shape [4] in the model
+  empty: a variable in the file, no such variable in the model
+  integers: not stepped by the optimizer in the file, stepped in the model
+  l1.state/first/m: shape [40] in the file, shape [41] in the model
+  l1.state/first/v: shape [40] in the file, shape [41] in the model"
+            .to_owned()
+            + OTHER_MODEL),
+    );
+    let mut wide = Training::<ProxAdamW>::new(DType::F64, 1, adamw);
+    let error = wide.opt.load(&path, &wide.varmap).unwrap_err().to_string();
+    assert!(error.contains("\n  bias: F32 in the file, F64 in the model\n"), "{error}");
+}
+
+#[test]
+fn a_long_list_of_differences_is_cut() {
+    let (_folder, path, _) = saved();
+    let mut other = Training::<ProxAdamW>::new(DType::F32, 1, adamw);
+    for index in 10..40 {
+        let extra = Var::new(&[0u32], &Device::Cpu).unwrap();
+        other.varmap.data().lock().unwrap().insert(format!("extra{index}"), extra);
+    }
+    let error = other.opt.load(&path, &other.varmap).unwrap_err().to_string();
+    assert!(
+        error.contains("\n  extra29: no such tensor in the file, a variable in the model\n  … and 10 more\n"),
+        "{error}"
+    );
+}
+
+#[test]
+fn state_that_is_missing_is_refused() {
+    let (_folder, path, mut training) = saved();
+    let bytes = fs::read(&path).unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    let at = text.find("l1.state/first/m").unwrap();
+    let mut changed = bytes.clone();
+    changed[at + "l1.state/first/".len()] = b'x';
+    fs::write(&path, changed).unwrap();
+    training.refuses(
+        &path,
+        &("FILE: the checkpoint does not fit the model and its optimizer:
+  l1.state/first/m: no such tensor in the file, a variable in the model"
+            .to_owned()
+            + OTHER_MODEL),
+    );
+}
+
+#[test]
+fn a_variable_that_is_not_stepped_any_more_is_refused() {
+    let (_folder, path, training) = saved();
+    let stepped = [&training.model.first, &training.model.second].map(|tensor| Var::from_tensor(tensor).unwrap());
+    let mut opt = ProxAdamW::new(stepped.into(), adamw(training.model.regularizer().unwrap())).unwrap();
+    let error = Checkpoint::load(&path, &mut opt, &training.varmap).unwrap_err();
+    let Error::CheckpointMismatch { differences, .. } = error else { panic!("{error}") };
+    let expected =
+        ["bias", "empty"].map(|name| format!("{name}: stepped by the optimizer in the file, not stepped in the model"));
+    assert_eq!(differences, expected);
+}
+
+#[test]
+fn files_that_are_cut_off_are_refused() {
+    let (_folder, path, mut training) = saved();
+    let bytes = fs::read(&path).unwrap();
+    for length in (0..bytes.len()).step_by(37).chain([7, 8, bytes.len() - 1]) {
+        fs::write(&path, &bytes[..length]).unwrap();
+        let error = training.opt.load(&path, &training.varmap).unwrap_err();
+        assert!(matches!(error, Error::NotACheckpoint { source: Some(_), .. }), "{length}: {error}");
+    }
+    let message = "FILE: no checkpoint of l1: it is no safetensors file, or not a whole one \
+        (incomplete metadata, file not fully covered)";
+    training.refuses(&path, &(message.to_owned() + OTHER_FILE));
+}
+
+#[test]
+fn files_of_other_origin_are_refused() {
+    let (_folder, path, mut training) = saved();
+    training.varmap.save(&path).unwrap();
+    let message =
+        "FILE: no checkpoint of l1: it is a safetensors file without `l1.checkpoint` in its metadata".to_owned();
+    training.refuses(&path, &(message + OTHER_FILE));
+}
+
+#[test]
+fn other_versions_and_unreadable_texts_are_refused() {
+    let (_folder, path, mut training) = saved();
+    let whole = fs::read(&path).unwrap();
+    let message = |why: &str| format!("FILE: no checkpoint of l1: {why}{OTHER_FILE}");
+    rewrite(&path, |contents| contents["version"] = 2.into());
+    training.refuses(&path, &message("it has version 2 of the format, and this l1-core reads version 1"));
+    fs::write(&path, &whole).unwrap();
+    rewrite(&path, |contents| *contents = "else".into());
+    training.refuses(
+        &path,
+        &message(
+            "its text `l1.checkpoint` cannot be read \
+            (invalid type: string \"else\", expected struct Versioned at line 1 column 6)",
+        ),
+    );
+    fs::write(&path, &whole).unwrap();
+    rewrite(&path, |contents| contents["progress"]["first"]["steps"] = "many".into());
+    training.refuses(
+        &path,
+        &message("the progress of `first` cannot be read (invalid type: string \"many\", expected i32)"),
+    );
+    for (key, text, found) in [("learning_rate", "NaN", "lr = NaN"), ("scale", "-1", "scale = -1")] {
+        fs::write(&path, &whole).unwrap();
+        rewrite(&path, |contents| contents[key] = text.into());
+        training.refuses(&path, &format!("{found} (expected finite and ≥ 0)"));
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_an_error_with_its_path() {
+    let (folder, _, mut training) = saved();
+    let path = folder.path().join("missing.safetensors");
+    training.refuses(&path, "FILE: the checkpoint cannot be read: No such file or directory (os error 2)");
+}
+
+#[test]
+fn variables_without_a_name_and_names_that_are_taken_are_refused() {
+    let (_folder, path, mut training) = saved();
+    let bias = training.varmap.data().lock().unwrap().remove("bias").unwrap();
+    let error = training.opt.save(&path, &training.varmap).unwrap_err();
+    assert!(error.to_string().starts_with("bias: the optimizer steps it, but it is not in the VarMap, "), "{error}");
+    assert!(matches!(training.opt.load(&path, &training.varmap), Err(Error::NotInVarMap { path }) if path == "bias"));
+    for name in ["__metadata__", "l1.state/bias/m"] {
+        training.varmap.data().lock().unwrap().insert(name.to_owned(), bias.clone());
+        let error = training.opt.save(&path, &training.varmap).unwrap_err();
+        let start = format!("{name}: a checkpoint needs this name for itself ");
+        assert!(error.to_string().starts_with(&start), "{error}");
+        training.varmap.data().lock().unwrap().remove(name);
+    }
+}
+
+#[test]
+fn a_rate_that_no_step_can_be_taken_with_is_not_saved() {
+    let (_folder, path, mut training) = saved();
+    training.opt.set_learning_rate(f64::NAN);
+    let error = training.opt.save(&path, &training.varmap).unwrap_err();
+    assert_eq!(error.to_string(), "lr = NaN (expected finite and ≥ 0)");
+}
+
+#[test]
+fn one_variable_under_two_names_is_saved_under_both() {
+    let (_folder, path, mut training) = saved();
+    let first = training.varmap.data().lock().unwrap()["first"].clone();
+    training.varmap.data().lock().unwrap().insert("alias".to_owned(), first);
+    training.opt.save(&path, &training.varmap).unwrap();
+    training.opt.load(&path, &training.varmap).unwrap();
+    let tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    assert_eq!(flat(&tensors["alias"]), flat(&tensors["first"]));
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn places_that_cannot_be_written_are_errors_with_their_path() {
+    let (folder, path, training) = saved();
+    let missing = folder.path().join("missing").join("run.safetensors");
+    let error = training.opt.save(&missing, &training.varmap).unwrap_err();
+    let Error::CheckpointIo { path: found, action: "written", source } = &error else { panic!("{error}") };
+    assert_eq!(*found, missing);
+    assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
+    assert!(error.to_string().starts_with(&format!("{}: the checkpoint cannot be written: ", missing.display())));
+
+    let occupied = folder.path().join("folder");
+    fs::create_dir(&occupied).unwrap();
+    assert!(matches!(training.opt.save(&occupied, &training.varmap), Err(Error::CheckpointIo { .. })));
+    assert!(matches!(training.opt.save(Path::new("/"), &training.varmap), Err(Error::CheckpointIo { .. })));
+    assert_eq!(names(folder.path()), ["folder", "run.safetensors"]);
+
+    let mut permissions = fs::metadata(folder.path()).unwrap().permissions();
+    let before = permissions.clone();
+    permissions.set_readonly(true);
+    fs::set_permissions(folder.path(), permissions).unwrap();
+    let old = fs::read(&path).unwrap();
+    // The superuser may write everywhere.
+    if File::create(folder.path().join("probe")).is_err() {
+        assert!(matches!(training.opt.save(&path, &training.varmap), Err(Error::CheckpointIo { .. })));
+        assert_eq!(fs::read(&path).unwrap(), old);
+    }
+    fs::set_permissions(folder.path(), before).unwrap();
+}
+
+#[test]
+fn what_a_killed_save_left_is_removed_but_not_what_is_in_use_or_of_others() {
+    let (folder, path, training) = saved();
+    let make = |name: &str| File::create(folder.path().join(name)).unwrap();
+    make(".run.safetensors.aB3xYz.tmp");
+    let in_use = make(".run.safetensors.inUse1.tmp");
+    in_use.lock().unwrap();
+    make(".other.safetensors.aB3xYz.tmp");
+    make(".run.safetensors.backup.of.mine.tmp");
+    training.opt.save(&path, &training.varmap).unwrap();
+    let expected = [
+        ".other.safetensors.aB3xYz.tmp",
+        ".run.safetensors.backup.of.mine.tmp",
+        ".run.safetensors.inUse1.tmp",
+        "run.safetensors",
+    ];
+    assert_eq!(names(folder.path()), expected);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_file_has_the_permissions_of_any_new_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, path, _) = saved();
+    File::create(folder.path().join("any")).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&path), mode(&folder.path().join("any")));
+}
+
+#[test]
+fn a_path_without_a_folder_is_in_the_current_one() {
+    let (_folder, _, training) = saved();
+    let path = Path::new("checkpoint-in-the-current-folder.safetensors");
+    training.opt.save(path, &training.varmap).unwrap();
+    fs::remove_file(path).unwrap();
+}
