@@ -18,6 +18,14 @@ const DTYPES: [DType; 4] = [DType::F32, DType::F64, DType::BF16, DType::F16];
 
 struct Model(Var, Rule);
 
+struct Many(Vec<Var>);
+
+impl Regularized for Many {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
+        visitor.field("weights", Rule::l1(1e-3), &self.0)
+    }
+}
+
 impl Regularized for Model {
     fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
         visitor.field("weight", self.1, &self.0)
@@ -129,4 +137,17 @@ fn ftrl_proximal(bencher: Bencher, case: (usize, DType)) {
         guard: Guard::InPass,
         ..ParamsFtrl::new(regularizer)
     });
+}
+
+/// What a step costs for each tensor, however small.
+#[divan::bench(args = [100, 1000, 10_000])]
+fn prox_adamw_of_tensors_of_8(bencher: Bencher, count: usize) {
+    let model = Many((0..count).map(|_| Var::from_tensor(&numbers(8, DType::F32)).unwrap()).collect());
+    let mut grads: GradStore = Tensor::zeros((), DType::F32, &Device::Cpu).and_then(|x| x.backward()).unwrap();
+    for var in &model.0 {
+        grads.insert(var, numbers(8, DType::F32));
+    }
+    let params = ParamsProxAdamW { guard: Guard::InPass, ..ParamsProxAdamW::new(model.regularizer().unwrap()) };
+    let mut opt = ProxAdamW::new(model.0.clone(), params).unwrap();
+    bencher.counter(divan::counter::ItemsCount::new(count)).bench_local(|| opt.step(&grads));
 }
