@@ -3,11 +3,16 @@
 mod bad_input;
 mod clipping;
 mod composed;
+mod every_optimizer;
+mod ftrl;
+mod guard;
 mod in_the_loss;
 mod models;
+mod plain_optimizers;
 mod prox;
 mod proximal_steps;
 mod pytorch;
 mod report;
 mod scikit_learn;
+mod stationary;
 mod threads;
