@@ -7,6 +7,7 @@ mod every_optimizer;
 mod ftrl;
 mod guard;
 mod in_the_loss;
+mod kernels;
 mod models;
 mod plain_optimizers;
 mod prox;
