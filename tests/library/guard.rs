@@ -47,11 +47,11 @@ fn before_a_step_nothing_at_all_is_written_neither_weights_nor_moments_nor_count
                 if index == 0 || index == 2 {
                     let before = model.bits();
                     refusal(&mut step, &model, &spoilt(&model, 9, &[(LAST, f64::NAN)]));
-                    assert_eq!(model.bits(), before, "{name}, {dtype:?}: a refused step changed a weight");
+                    assert!(model.bits() == before, "{name}, {dtype:?}: a refused step changed a weight");
                 }
                 step(&model.store(&model.gradients(index))).unwrap();
                 good_step(&untouched.store(&untouched.gradients(index))).unwrap();
-                assert_eq!(model.bits(), untouched.bits(), "{name}, {dtype:?}, step {index}");
+                assert!(model.bits() == untouched.bits(), "{name}, {dtype:?}, step {index}");
             }
         }
     }
@@ -83,7 +83,7 @@ fn in_the_pass_the_bad_coordinates_keep_their_weights_and_all_others_are_stepped
                     found[*variable][*at] = 0;
                     expected[*variable][*at] = 0;
                 }
-                assert_eq!(found, expected, "{name}, {dtype:?}, step {index}");
+                assert!(found == expected, "{name}, {dtype:?}, step {index}");
             }
             assert_eq!(kept[..3], kept[3..]);
         }
@@ -222,7 +222,7 @@ fn with_finite_gradients_both_guards_give_the_same_bits() {
                 }
                 model.bits()
             });
-            assert_eq!(before, in_pass, "{name}, {dtype:?}");
+            assert!(before == in_pass, "{name}, {dtype:?}");
         }
     }
 }
