@@ -190,7 +190,7 @@ fn decay_under_prox_sgd_is_a_ridge_of_decay_over_the_total_weight() {
             weight_decay: Groups::WEIGHT_DECAY,
             ..ParamsProxSgd::new(model.regularizer().unwrap())
         };
-        let steps = if momentum == 0.0 { 3000 } else { 2000 };
+        let steps = if momentum == 0.0 { 2000 } else { 1500 };
         train(ProxSgd::new(model.vars(), params).unwrap(), steps, || problem.loss(&model));
         let violation = model.violation(&problem, |decay, w| decay / total * w);
         assert!(violation < 1e-6, "momentum {momentum}: {violation:e}");
