@@ -3,10 +3,14 @@
 use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
 use candle_nn::{AdamW, Module, Optimizer, ParamsAdamW, SGD};
 use l1_core::{
-    Error, ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd, Proximal, Regularized, Rule, Visitor,
+    Error, Guard, ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd, Proximal, Regularized, Rule,
+    Visitor,
 };
 
-use crate::models::{Single, flat};
+use crate::{
+    every_optimizer::{EVERY_OPTIMIZER, Step, boxed},
+    models::{Single, flat},
+};
 
 /// Two penalized variables and one that is not.
 struct Model {
@@ -49,22 +53,18 @@ impl Regularized for Model {
     }
 }
 
-type Step = Box<dyn FnMut(&GradStore) -> candle_core::Result<()>>;
-
 fn optimizers(model: &Model) -> Vec<(&'static str, Step)> {
-    fn boxed(mut opt: impl Optimizer + 'static) -> Step {
-        Box::new(move |grads| opt.step(grads))
-    }
-    let regularizer = || model.regularizer().unwrap();
-    let momentum = ParamsProxSgd { momentum: 0.9, ..ParamsProxSgd::new(regularizer()) };
-    let adamw = ParamsProximal::new(ParamsAdamW::default(), regularizer());
-    vec![
-        ("ProxSgd", boxed(ProxSgd::new(model.vars(), ParamsProxSgd::new(regularizer())).unwrap())),
-        ("ProxSgd with momentum", boxed(ProxSgd::new(model.vars(), momentum).unwrap())),
-        ("ProxAdamW", boxed(ProxAdamW::new(model.vars(), ParamsProxAdamW::new(regularizer())).unwrap())),
-        ("Proximal<SGD>", boxed(Proximal::<SGD>::new(model.vars(), ParamsProximal::new(0.1, regularizer())).unwrap())),
-        ("Proximal<AdamW>", boxed(Proximal::<AdamW>::new(model.vars(), adamw).unwrap())),
-    ]
+    let regularizer = model.regularizer().unwrap();
+    let sgd = ParamsProximal::new(0.1, regularizer.clone());
+    // candle keeps the state in the variable's dtype, and the usual ε of 1e-8 is 0 in f16.
+    let adamw = ParamsProximal::new(ParamsAdamW { eps: 1e-3, ..Default::default() }, regularizer.clone());
+    let mut optimizers: Vec<_> = EVERY_OPTIMIZER
+        .into_iter()
+        .map(|(name, make)| (name, make(regularizer.clone(), model.vars(), Guard::Before)))
+        .collect();
+    optimizers.push(("Proximal<SGD>", boxed(Proximal::<SGD>::new(model.vars(), sgd))));
+    optimizers.push(("Proximal<AdamW>", boxed(Proximal::<AdamW>::new(model.vars(), adamw))));
+    optimizers
 }
 
 /// Every optimizer refuses these gradients with this message, changes nothing, and then goes on as if nothing had been.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var, backprop::GradStore};
 use candle_nn::{Linear, Module};
 use l1_core::Regularized;
 
@@ -108,8 +108,64 @@ impl Regularized for Single {
     }
 }
 
+/// Many penalized variables, `weights.0` and so on.
+#[derive(Regularized)]
+pub struct Many {
+    #[l1(lambda = self.lambda, l2 = self.l2)]
+    pub weights: Vec<Var>,
+    pub lambda: f64,
+    pub l2: f64,
+}
+
+impl Many {
+    /// Variables of these lengths, filled by a number's place.
+    pub fn new(lengths: &[usize], dtype: DType) -> Self {
+        let var = |(index, length): (usize, &usize)| {
+            let values: Vec<_> = (0..*length).map(|i| (0.7 * i as f64 + index as f64).sin()).collect();
+            Var::from_tensor(&Tensor::new(values, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()).unwrap()
+        };
+        Self { weights: lengths.iter().enumerate().map(var).collect(), lambda: 0.1, l2: 0.01 }
+    }
+
+    /// Gradients that differ from step to step and from place to place.
+    pub fn gradients(&self, step: usize) -> Vec<Vec<f64>> {
+        let of = |(index, var): (usize, &Var)| {
+            (0..var.elem_count()).map(|i| (1.3 * i as f64 + (7 * index + 3 * step) as f64).cos()).collect()
+        };
+        self.weights.iter().enumerate().map(of).collect()
+    }
+
+    /// These numbers in the variables' dtype.
+    pub fn store(&self, numbers: &[Vec<f64>]) -> GradStore {
+        gradients(self.weights.iter().zip(numbers).map(|(var, numbers)| {
+            (var, Tensor::new(numbers.as_slice(), &Device::Cpu).unwrap().to_dtype(var.dtype()).unwrap())
+        }))
+    }
+
+    pub fn bits(&self) -> Vec<Vec<u64>> {
+        self.weights.iter().map(|var| bits(var)).collect()
+    }
+}
+
+/// Gradients that come from no loss.
+pub fn gradients<'v>(given: impl IntoIterator<Item = (&'v Var, Tensor)>) -> GradStore {
+    // candle makes a store only for a loss.
+    let nothing = Var::zeros((), DType::F32, &Device::Cpu).unwrap();
+    let mut grads = nothing.backward().unwrap();
+    grads.remove(&nothing);
+    for (var, gradient) in given {
+        grads.insert(var, gradient);
+    }
+    grads
+}
+
 pub fn flat(tensor: &Tensor) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The numbers' bits, so that −0 is not 0 and NaN is NaN.
+pub fn bits(tensor: &Tensor) -> Vec<u64> {
+    flat(tensor).into_iter().map(f64::to_bits).collect()
 }
 
 pub fn zeros(values: &[f64]) -> Vec<bool> {

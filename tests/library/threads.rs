@@ -1,11 +1,16 @@
 //! The same bits on any number of threads.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use l1_core::{
-    Norm, Penalty,
+    Guard, Norm, Penalty, Regularized,
     kernel::{self, cpu},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use crate::{
+    every_optimizer::EVERY_OPTIMIZER,
+    models::{Many, bits},
+};
 
 /// Numbers of very different sizes, so that every order of additions rounds in its own way.
 fn numbers(count: usize) -> Vec<f64> {
@@ -41,4 +46,47 @@ fn norms_and_counts_have_the_same_bits_on_any_number_of_threads() {
     }
     let count = |threads| on_threads(threads, || cpu::counts(&w).unwrap().l1_norm);
     assert_eq!(count(5).to_bits(), count(1).to_bits());
+}
+
+/// Very different lengths: none, one, less than a chunk, more, and many small ones that share a job.
+const LENGTHS: [usize; 12] = [0, 1, 40_001, 7, 3, 0, 16 * 1024, 16 * 1024 + 1, 5, 100_003, 1000, 2];
+
+#[test]
+fn steps_have_the_same_bits_on_any_number_of_threads() {
+    for (name, make) in EVERY_OPTIMIZER {
+        for guard in [Guard::Before, Guard::InPass] {
+            let after = |threads| {
+                let model = Many::new(&LENGTHS, DType::F32);
+                let mut step = make(model.regularizer().unwrap(), model.weights.clone(), guard);
+                let gradients = [0, 1].map(|index| model.gradients(index));
+                on_threads(threads, || gradients.iter().for_each(|gradients| step(&model.store(gradients)).unwrap()));
+                model.bits()
+            };
+            let alone = after(1);
+            for threads in [2, 3, 8] {
+                assert!(after(threads) == alone, "{name}, {guard:?}, {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_penalty_of_a_model_and_its_subgradient_have_the_same_bits_on_any_number_of_threads() {
+    for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16] {
+        let model = Many::new(&LENGTHS, dtype);
+        let regularizer = model.regularizer().unwrap();
+        let gradients = model.gradients(0);
+        let compute = |threads| {
+            on_threads(threads, || {
+                let value = regularizer.value().unwrap();
+                let grads = regularizer.add_subgradient(model.store(&gradients)).unwrap();
+                let sums: Vec<_> = model.weights.iter().map(|var| bits(grads.get(var).unwrap())).collect();
+                (value.to_bits(), sums)
+            })
+        };
+        let alone = compute(1);
+        for threads in [2, 3, 8] {
+            assert!(compute(threads) == alone, "{dtype:?}, {threads} threads");
+        }
+    }
 }

@@ -86,8 +86,16 @@ impl<const SQUARES: bool, const SIGNS: bool> Fold for Lanes<SQUARES, SIGNS> {
     }
 }
 
+/// Whether there is nothing to write. candle refuses to write to a shape such as 2×0, whose strides hold a 0.
+fn is_empty(tensor: &Tensor) -> bool {
+    tensor.elem_count() == 0
+}
+
 /// `grad ← grad + ∂Ω(w)` in place; both contiguous, of one dtype.
 pub fn add_subgradient(grad: &Tensor, w: &Tensor, penalty: &Penalty) -> Result<()> {
+    if is_empty(grad) {
+        return Ok(());
+    }
     read(w, |w, w_layout| {
         write(grad, |grad, layout| {
             for_dtype!("w", storage_dtype(w), add_subgradient_typed(grad, layout, w, w_layout, penalty))
@@ -165,6 +173,9 @@ into_storage!(f32 => F32, f64 => F64, half::bf16 => BF16, half::f16 => F16);
 
 /// `w ← prox(w)` in place; see [`super::prox`].
 pub fn prox_in_place(w: &Tensor, penalty: &Penalty, step: Step<'_>) -> Result<()> {
+    if is_empty(w) {
+        return Ok(());
+    }
     match step {
         Step::Scalar(step) => write(w, |storage, layout| {
             for_dtype!("w", storage_dtype(storage), prox_scalar(storage, layout, penalty, step))
@@ -198,6 +209,9 @@ fn prox_diagonal<T: Element>(
 /// Takes the next step of one variable. Returns whether a coordinate was left as it was for its gradient.
 pub fn step(work: &Work, source: Source) -> Result<bool> {
     let Some((grad, step)) = &work.next else { return Ok(false) };
+    if is_empty(&work.var) {
+        return Ok(false);
+    }
     read(grad, |grad, grad_layout| {
         write(&work.var, |w, layout| {
             for_dtype!("w", storage_dtype(w), step_typed((w, layout), (grad, grad_layout), &work.state, step, source))

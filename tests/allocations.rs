@@ -1,0 +1,98 @@
+//! A step on given gradients allocates nothing, but for what candle allocates when it hands out a tensor's storage.
+//!
+//! A program of its own with a single test: what is counted is what all threads of the process allocate.
+
+use std::{alloc::System, hint::black_box};
+
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Var};
+use l1_core::{Guard, Regularized};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[path = "library/every_optimizer.rs"]
+mod every_optimizer;
+
+#[path = "library/models.rs"]
+#[allow(dead_code)]
+mod models;
+
+use every_optimizer::{EVERY_OPTIMIZER, Make};
+use models::Many;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const STEPS: usize = 20;
+
+/// How many tensors each of the optimizers writes for a variable: the weights and its state.
+const WRITTEN: [usize; EVERY_OPTIMIZER.len()] = [1, 2, 2, 3, 4, 3, 3];
+
+/// How often memory was asked for, and for how many bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Allocated {
+    times: usize,
+    bytes: usize,
+}
+
+fn allocated(work: impl FnOnce()) -> Allocated {
+    let region = Region::new(ALLOCATOR);
+    work();
+    let change = region.change();
+    Allocated { times: change.allocations + change.reallocations, bytes: change.bytes_allocated }
+}
+
+/// An operation in place that does nothing: what is left is what candle does around one.
+struct Nothing;
+
+impl InplaceOp1 for Nothing {
+    fn name(&self) -> &'static str {
+        "nothing"
+    }
+
+    fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout) -> candle_core::Result<()> {
+        Ok(())
+    }
+}
+
+/// What candle allocates for the writes of these steps: its check of the layout keeps a list of the dimensions.
+fn by_candle(vars: &[Var], written: usize) -> Allocated {
+    let one =
+        allocated(|| vars.iter().filter(|var| var.elem_count() > 0).for_each(|var| var.inplace_op1(&Nothing).unwrap()));
+    Allocated { times: one.times * written * STEPS, bytes: one.bytes * written * STEPS }
+}
+
+/// What some steps allocate after the first two.
+fn by_steps(model: &Many, guard: Guard, make: Make) -> Allocated {
+    let mut step = make(model.regularizer().unwrap(), model.weights.clone(), guard);
+    let gradients = [0, 1].map(|index| model.store(&model.gradients(index)));
+    gradients.iter().for_each(|gradients| step(gradients).unwrap());
+    allocated(|| (0..STEPS).for_each(|index| step(&gradients[index % 2]).unwrap()))
+}
+
+#[test]
+fn a_step_allocates_nothing_of_its_own() {
+    assert_eq!(allocated(|| drop(black_box(Box::new([0u8; 100])))), Allocated { times: 1, bytes: 100 });
+    // The threads have begun, and registered themselves where they look for each other's work.
+    rayon::broadcast(|_| ());
+    rayon::broadcast(|_| ());
+
+    let small = vec![50; 200];
+    let with_large = [&small[..], &[300_007, 0, 20_000]].concat();
+    for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16] {
+        let (small, with_large) = (Many::new(&small, dtype), Many::new(&with_large, dtype));
+        for ((name, make), written) in EVERY_OPTIMIZER.into_iter().zip(WRITTEN) {
+            for guard in [Guard::Before, Guard::InPass] {
+                // All in one chunk: on the thread that asks.
+                let expected = by_candle(&small.weights, written);
+                assert_eq!(by_steps(&small, guard, make), expected, "{name}, {guard:?}, {dtype:?}");
+                // On all threads: rayon hands jobs over in a queue that is made of blocks of 63 jobs, 1.5 KiB each, and a step is
+                // at most two jobs.
+                let (found, expected) = (by_steps(&with_large, guard, make), by_candle(&with_large.weights, written));
+                let (times, bytes) = (found.times - expected.times, found.bytes - expected.bytes);
+                assert!(
+                    times <= 2 && bytes <= 4096,
+                    "{name}, {guard:?}, {dtype:?}: {times} allocations, {bytes} bytes"
+                );
+            }
+        }
+    }
+}
