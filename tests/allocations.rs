@@ -84,12 +84,12 @@ fn a_step_allocates_nothing_of_its_own() {
                 // All in one chunk: on the thread that asks.
                 let expected = by_candle(&small.weights, written);
                 assert_eq!(by_steps(&small, guard, make), expected, "{name}, {guard:?}, {dtype:?}");
-                // On all threads: rayon hands jobs over in a queue that is made of blocks of 63 jobs, 1.5 KiB each, and a step is
-                // at most two jobs.
+                // On all threads: rayon hands jobs over in a queue that is made of blocks of 63 jobs, 1.5 KiB each, and these steps
+                // are at most ten jobs each: one for 64 tensors or a large one, and as many to look at the gradients first.
                 let (found, expected) = (by_steps(&with_large, guard, make), by_candle(&with_large.weights, written));
                 let (times, bytes) = (found.times - expected.times, found.bytes - expected.bytes);
                 assert!(
-                    times <= 2 && bytes <= 4096,
+                    times <= 4 && bytes <= 8192,
                     "{name}, {guard:?}, {dtype:?}: {times} allocations, {bytes} bytes"
                 );
             }

@@ -39,7 +39,6 @@ fn draw(shape: &[usize], seed: u64) -> Tensor {
 
 /// Trains to the last step, from the file if there is one. It says on standard output what it is about to do.
 #[test]
-#[ignore = "the program that the other test starts and kills"]
 fn training_program() {
     let Ok(path) = env::var(FILE) else { return };
     let path = Path::new(&path);
@@ -85,7 +84,7 @@ struct Program(Child);
 impl Program {
     fn start(path: &Path) -> Self {
         let mut program = Command::new(env::current_exe().unwrap());
-        program.args(["--exact", "training_program", "--ignored", "--nocapture"]);
+        program.args(["--exact", "training_program", "--nocapture"]);
         Self(program.env(FILE, path).stdout(Stdio::piped()).spawn().unwrap())
     }
 

@@ -5,10 +5,12 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Guard {
-    /// Reads all gradients first. If one is not finite, nothing at all is written: the step can be skipped or repeated.
+    /// Reads all gradients first. If one is not finite, the step writes nothing at all: it can be skipped or repeated.
     #[default]
     Before,
     /// Looks at each gradient where it is used, which saves one read of all of them. A coordinate whose gradient is not finite
-    /// keeps its weight and its moments; all others are stepped.
+    /// keeps its weight (and its moments; `FtrlProximal` moves its sum z so that the weight stays), and all others are stepped. What
+    /// is counted for a whole variable (steps, the weight of the gradients in a buffer) goes on, so that such a coordinate feels its
+    /// penalty somewhat too strongly until its moments have caught up.
     InPass,
 }

@@ -100,7 +100,7 @@ proptest! {
             let adamw = AdamWStep {
                 beta1: 0.9, beta2: 0.99, m_correction: 1.5, v_correction: 3.0, lr: 0.05, eps: 1e-3, keep: 0.99, penalty,
             };
-            let ftrl = FtrlStep { lr: 0.5, beta: 0.3, drift: 0.25, charges: 3.0, penalty };
+            let ftrl = FtrlStep { lr: 0.5, beta: 0.3, drift: 0.25, penalty };
             let steps: [(OptimizerStep, Vec<&[f64]>); 6] = [
                 (OptimizerStep::Sgd(sgd), vec![]),
                 (OptimizerStep::Sgd(sgd), vec![&a]),
@@ -113,10 +113,9 @@ proptest! {
             spoilt.iter_mut().step_by(7).for_each(|g| *g = f64::NAN);
             for (step, state) in steps {
                 for (source, g) in [(Source::Checked, &g), (Source::Unchecked, &g), (Source::Unchecked, &spoilt)] {
-                    let work = || Work {
-                        var: var(&w, dtype),
-                        state: state.iter().map(|state| var(state, moments(dtype))).collect(),
-                        next: Some((tensor(g, dtype), step)),
+                    let work = || {
+                        let state = state.iter().map(|state| var(state, moments(dtype))).collect();
+                        Work::new(var(&w, dtype), state, Some((tensor(g, dtype), step)))
                     };
                     let (fast, slow) = (work(), work());
                     let passed_over = cpu::step(&fast, source).unwrap();
@@ -234,7 +233,7 @@ fn a_huge_gradient_does_not_freeze_a_weight_for_good() {
     };
     for run in [cpu::step, composed::step] {
         let zero = || var(&[0.0], DType::F32);
-        let mut work = Work { var: var(&[1.0], DType::F32), state: vec![zero(), zero()], next: None };
+        let mut work = Work::new(var(&[1.0], DType::F32), vec![zero(), zero()], None);
         for index in 0..300 {
             let grad = tensor(&[if index == 0 { 3e38 } else { 1.0 }], DType::F32);
             work.next = Some((grad, OptimizerStep::AdamW(step)));

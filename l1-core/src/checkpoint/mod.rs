@@ -220,8 +220,9 @@ impl Checkpoint {
         }
         let progress = names.iter().map(|name| contents.progress_of(name, &file)).collect::<Result<_>>()?;
         let mut params = optimizer.params().clone();
-        params.set_lr(contents.learning_rate);
-        params.regularizer_mut().set_scale(contents.scale)?;
+        let (lr, regularizer) = params.shared_mut();
+        *lr = contents.learning_rate;
+        regularizer.set_scale(contents.scale)?;
         optimizer.check(&params)?;
 
         for (name, var) in &variables.0 {

@@ -4,7 +4,7 @@
 /// Elements below which a loop is not worth a second thread.
 pub(super) const CHUNK: usize = 16 * 1024;
 
-/// Cuts lie at multiples of this: no thread shares a line of the cache with another.
+/// Cuts lie at multiples of this many elements, so that hardly a line of the cache is written by two threads.
 const ALIGN: usize = 64;
 
 /// Where a slice is cut in two, or `None` if it is one chunk.
@@ -24,38 +24,18 @@ pub(super) fn reduce<T: Sync, A: Send>(
     combine(left, right)
 }
 
-/// Runs something for each of many tensors, with its index, and combines the results in their order.
+/// Runs something for each of many tensors.
 ///
 /// The threads share the tensors by their lengths, so that many small ones are one job; a long one is shared in turn by `run`.
 /// What fits in a chunk altogether is done at once on the thread that asks.
-pub(super) fn many<I: Sync, A: Send>(
-    items: &[I],
-    length: impl Fn(&I) -> usize + Sync,
-    run: impl Fn(usize, &I) -> A + Sync,
-    combine: impl Fn(A, A) -> A + Sync,
-) -> Option<A> {
-    share(items, 0, &length, &run, &combine)
-}
-
-fn share<I: Sync, A: Send>(
-    items: &[I],
-    first: usize,
-    length: &(impl Fn(&I) -> usize + Sync),
-    run: &(impl Fn(usize, &I) -> A + Sync),
-    combine: &(impl Fn(A, A) -> A + Sync),
-) -> Option<A> {
+pub(super) fn many<I: Send>(items: &mut [I], length: &(impl Fn(&I) -> usize + Sync), run: &(impl Fn(&mut I) + Sync)) {
     let total: usize = items.iter().map(length).sum();
     if items.len() <= 1 || total <= CHUNK {
-        return (first..).zip(items).map(|(index, item)| run(index, item)).reduce(combine);
+        return items.iter_mut().for_each(run);
     }
     let at = half(items, total, length);
-    let (left, right) = items.split_at(at);
-    let (left, right) =
-        rayon::join(|| share(left, first, length, run, combine), || share(right, first + at, length, run, combine));
-    match (left, right) {
-        (Some(left), Some(right)) => Some(combine(left, right)),
-        (left, right) => left.or(right),
-    }
+    let (left, right) = items.split_at_mut(at);
+    rayon::join(|| many(left, length, run), || many(right, length, run));
 }
 
 /// How many of the items make about half of the total; at least one, and not all.

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::{
     formula::Sums,
     norm::Norm,
-    number::wide_dtype,
+    number::{Real, wide_dtype},
     pass::Source,
     step::{AdamWStep, Counts, FtrlStep, OptimizerStep, SgdStep, Step, Work},
 };
@@ -86,7 +86,8 @@ pub fn prox(z: &Tensor, penalty: &Penalty, step: Step<'_>) -> Result<Tensor> {
 }
 
 fn wide_prox(z: &Tensor, penalty: &Penalty, steps: &Tensor) -> Result<Tensor> {
-    let threshold = (steps * penalty.lambda())?;
+    // A step of a user's own may be infinite, and ∞·0 is no threshold.
+    let threshold = if penalty.lambda() == 0.0 { steps.zeros_like()? } else { (steps * penalty.lambda())? };
     // S(z, a) = z − clamp(z, −a, a) is exactly 0 inside and keeps NaN.
     let shrunk = if penalty.positive() {
         z.le(&threshold)?.where_cond(&z.zeros_like()?, &(z - &threshold)?)?
@@ -102,33 +103,32 @@ pub fn step(work: &Work, source: Source) -> Result<bool> {
     if work.var.elem_count() == 0 {
         return Ok(false); // candle's operations return their argument there, which `Var::set` refuses
     }
-    let old_w = wide(&work.var.as_detached_tensor())?;
-    let old_state: Vec<_> = work.state.iter().map(Var::as_detached_tensor).collect();
+    let w = wide(&work.var.as_detached_tensor())?;
+    let state: Vec<_> = work.state.iter().map(Var::as_detached_tensor).collect();
     let g = wide(grad)?;
     let (next_w, next_state) = match step {
-        OptimizerStep::Sgd(step) => sgd(&old_w, &g, &old_state, step)?,
-        OptimizerStep::AdamW(step) => adamw(&old_w, &g, &old_state, step)?,
-        OptimizerStep::Ftrl(step) => ftrl(&old_w, &g, &old_state, step)?,
+        OptimizerStep::Sgd(step) => sgd(&w, &g, &state, step)?,
+        OptimizerStep::AdamW(step) => adamw(&w, &g, &state, step)?,
+        OptimizerStep::Ftrl(step) => ftrl(&w, &g, &state, step)?,
     };
+    if source == Source::Checked {
+        return write(work, &next_w, &next_state).map(|()| false);
+    }
     // 0·g is 0 for finite numbers only.
-    let finite = match source {
-        Source::Checked => None,
-        Source::Unchecked => Some((&g * 0.0)?.eq(0.0)?),
+    let finite = (&g * 0.0)?.eq(0.0)?;
+    let take = |next: &Tensor, kept: &Tensor| finite.where_cond(next, kept);
+    let kept = match step {
+        OptimizerStep::Ftrl(step) => ftrl_passed_over(&w, &state, step)?,
+        _ => state,
     };
-    let take = |next: Tensor, old: &Tensor| -> Result<Tensor> {
-        Ok(match &finite {
-            None => next,
-            Some(finite) => finite.where_cond(&next, old)?,
-        })
-    };
-    for ((state, next), old) in work.state.iter().zip(next_state).zip(&old_state) {
-        state.set(&take(next, old)?)?;
-    }
-    work.var.set(&take(next_w, &old_w)?.to_dtype(work.var.dtype())?)?;
-    match finite {
-        None => Ok(false),
-        Some(finite) => Ok(number(&finite.min_all()?)? == 0.0),
-    }
+    let next_state = next_state.iter().zip(&kept).map(|(next, kept)| take(next, kept));
+    write(work, &take(&next_w, &w)?, &next_state.collect::<candle_core::Result<Vec<_>>>()?)?;
+    Ok(number(&finite.min_all()?)? == 0.0)
+}
+
+fn write(work: &Work, w: &Tensor, state: &[Tensor]) -> Result<()> {
+    work.state.iter().zip(state).try_for_each(|(var, next)| var.set(next))?;
+    Ok(work.var.set(&w.to_dtype(work.var.dtype())?)?)
 }
 
 type Next = (Tensor, Vec<Tensor>);
@@ -152,9 +152,10 @@ fn sgd(w: &Tensor, g: &Tensor, state: &[Tensor], step: &SgdStep) -> Result<Next>
 /// See [`AdamWStep`].
 fn adamw(w: &Tensor, g: &Tensor, state: &[Tensor], step: &AdamWStep) -> Result<Next> {
     let [m, v, largest_v @ ..] = state else { return Err(cpu::wrong_state()) };
+    let g = &with_square(g)?;
     let next_m = (m + ((g - m)? * (1.0 - step.beta1))?)?;
     let squares = ((g * (1.0 - step.beta2))? * g)?;
-    let next_v = ((v * step.beta2)? + squares)?.minimum(largest(g.dtype()))?;
+    let next_v = ((v * step.beta2)? + squares)?;
     let mut next = vec![next_m, next_v];
     if let [largest_v, ..] = largest_v {
         next.push(largest_v.maximum(&next[1])?);
@@ -167,19 +168,29 @@ fn adamw(w: &Tensor, g: &Tensor, state: &[Tensor], step: &AdamWStep) -> Result<N
 /// See [`FtrlStep`].
 fn ftrl(w: &Tensor, g: &Tensor, state: &[Tensor], step: &FtrlStep) -> Result<Next> {
     let [z, n, ..] = state else { return Err(cpu::wrong_state()) };
+    let g = &with_square(g)?;
     let root = n.sqrt()?;
-    let next_n = (n + g.sqr()?)?.minimum(largest(g.dtype()))?;
+    let largest = if g.dtype() == DType::F64 { f64::MAX } else { f32::MAX.into() };
+    let next_n = (n + g.sqr()?)?.minimum(largest)?;
     let next_root = next_n.sqrt()?;
     let sigma = (((&next_root - &root)? / step.lr)? + ((root + step.beta)? * step.drift)?)?;
     let next_z = (z + (g - (sigma * w)?)?)?;
     let rate = ((next_root + step.beta)?.recip()? * step.lr)?;
-    let next_w = wide_prox(&(&rate * &next_z)?.neg()?, &step.penalty, &(rate * step.charges)?)?;
+    let next_w = wide_prox(&(&rate * &next_z)?.neg()?, &step.penalty, &rate)?;
     Ok((next_w, vec![next_z, next_n]))
 }
 
-/// The largest number of a dtype of arithmetic.
-fn largest(dtype: DType) -> f64 {
-    if dtype == DType::F64 { f64::MAX } else { f32::MAX.into() }
+/// The state from which rate and penalty of this step give the same w.
+fn ftrl_passed_over(w: &Tensor, state: &[Tensor], step: &FtrlStep) -> Result<Vec<Tensor>> {
+    let [z, n, ..] = state else { return Err(cpu::wrong_state()) };
+    let of_w = ((w * ((n.sqrt()? + step.beta)? / step.lr)?)? + wide_subgradient(w, &step.penalty)?)?;
+    Ok(vec![w.eq(0.0)?.where_cond(z, &of_w.neg()?)?, n.clone()])
+}
+
+/// Gradients whose squares are numbers; NaN may become one of them.
+fn with_square(g: &Tensor) -> Result<Tensor> {
+    let largest = if g.dtype() == DType::F64 { f64::LARGEST_WITH_SQUARE } else { f32::LARGEST_WITH_SQUARE.into() };
+    Ok(g.minimum(largest)?.maximum(-largest)?)
 }
 
 /// Zeros and `‖w‖₁`; see [`Counts`].

@@ -27,7 +27,7 @@ pub(super) fn value_of(storage: &CpuStorage, layout: &Layout, penalty: &Penalty)
     for_dtype!("w", storage_dtype(storage), value_typed(storage, layout, penalty))
 }
 
-fn storage_dtype(storage: &CpuStorage) -> candle_core::DType {
+pub(super) fn storage_dtype(storage: &CpuStorage) -> candle_core::DType {
     use candle_core::backend::BackendStorage;
     storage.dtype()
 }
@@ -116,6 +116,26 @@ fn add_subgradient_typed<T: Element>(
     Ok(())
 }
 
+/// `grad + ∂Ω(w)` in new numbers.
+pub(super) fn plus_subgradient(
+    grad: (&CpuStorage, &Layout),
+    w: (&CpuStorage, &Layout),
+    penalty: &Penalty,
+) -> Result<CpuStorage> {
+    for_dtype!("w", storage_dtype(w.0), plus_subgradient_typed(grad, w, penalty))
+}
+
+fn plus_subgradient_typed<T: Element + IntoStorage>(
+    grad: (&CpuStorage, &Layout),
+    w: (&CpuStorage, &Layout),
+    penalty: &Penalty,
+) -> Result<CpuStorage> {
+    let formula = PlusSubgradient(Charge::<T::Real>::new(penalty));
+    let mut sum = slice::<T>(grad.0, grad.1)?.to_vec();
+    pass::<T, T, 0>(formula, &mut sum, slice::<T>(w.0, w.1)?, [], Source::Checked);
+    Ok(T::storage(sum))
+}
+
 /// A new tensor with `factor · ∂Ω(w)`, where `factor` is a scalar tensor: what `backward` asks of the penalty.
 pub(super) struct ScaledSubgradient(pub(super) Penalty);
 
@@ -170,6 +190,14 @@ macro_rules! into_storage {
 }
 
 into_storage!(f32 => F32, f64 => F64, half::bf16 => BF16, half::f16 => F16);
+
+/// A storage as a slice of this many numbers; made anew where it is none.
+pub(super) fn room<T: Element + IntoStorage>(storage: &mut CpuStorage, length: usize) -> Result<&mut [T]> {
+    if T::slice(storage).is_none_or(|values| values.len() != length) {
+        *storage = T::storage(vec![T::default(); length]);
+    }
+    T::slice_mut(storage).ok_or_else(super::number::wrong_dtype)
+}
 
 /// `w ← prox(w)` in place; see [`super::prox`].
 pub fn prox_in_place(w: &Tensor, penalty: &Penalty, step: Step<'_>) -> Result<()> {
@@ -226,7 +254,17 @@ fn step_typed<T: Element>(
     step: &OptimizerStep,
     source: Source,
 ) -> Result<bool> {
-    let (w, g) = (slice_mut::<T>(w.0, w.1)?, slice::<T>(g.0, g.1)?);
+    step_slices(slice_mut::<T>(w.0, w.1)?, slice::<T>(g.0, g.1)?, state, step, source)
+}
+
+/// A step on slices of one length.
+pub(super) fn step_slices<T: Element>(
+    w: &mut [T],
+    g: &[T],
+    state: &[Var],
+    step: &OptimizerStep,
+    source: Source,
+) -> Result<bool> {
     with_state(state, [const { None }; 3], 0, |state| {
         Ok(match (step, state) {
             (OptimizerStep::Sgd(step), [None, ..]) => pass(Sgd::new(step), w, g, [], source),
@@ -304,11 +342,21 @@ pub fn first_non_finite(tensor: &Tensor) -> Result<Option<(usize, f64)>> {
     })
 }
 
+/// Whether an entry is NaN or infinite.
+pub(super) fn is_any_non_finite(storage: &CpuStorage, layout: &Layout) -> Result<bool> {
+    for_dtype!("tensor", storage_dtype(storage), is_any_non_finite_typed(storage, layout))
+}
+
+fn is_any_non_finite_typed<T: Element>(storage: &CpuStorage, layout: &Layout) -> Result<bool> {
+    let chunk = |values: &[T]| simd::run(AnyNonFinite(values));
+    Ok(chunks::reduce(slice::<T>(storage, layout)?, &chunk, &|a, b| a | b))
+}
+
 fn first_non_finite_typed<T: Element>(storage: &CpuStorage, layout: &Layout) -> Result<Option<(usize, f64)>> {
-    let values = slice::<T>(storage, layout)?;
-    if !chunks::reduce(values, &|values: &[T]| simd::run(AnyNonFinite(values)), &|a, b| a | b) {
+    if !is_any_non_finite_typed::<T>(storage, layout)? {
         return Ok(None);
     }
+    let values = slice::<T>(storage, layout)?;
     let at = values.iter().position(|value| !value.load().is_finite());
     Ok(at.map(|at| (at, values[at].load().wide())))
 }

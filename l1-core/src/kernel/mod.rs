@@ -20,6 +20,7 @@ pub mod cpu;
 mod formula;
 mod in_loss;
 mod lanes;
+mod many;
 mod norm;
 mod number;
 mod pass;
@@ -132,19 +133,14 @@ fn check_step(z: &Tensor, step: &Step<'_>) -> Result<()> {
     }
 }
 
-/// `w ← prox(w)` with one step for all entries of each variable, all as one job.
-pub(crate) fn prox_in_place(work: &[(&Var, Penalty, f64)]) -> Result<()> {
-    let one = |_, (w, penalty, step): &(&Var, Penalty, f64)| {
-        check_dtype("w", w)?;
-        if on_cpu(w) {
-            return cpu::prox_in_place(w, penalty, Step::Scalar(*step));
-        }
-        Ok(w.set(&composed::prox(w, penalty, Step::Scalar(*step))?)?)
-    };
-    if work.iter().all(|(w, ..)| on_cpu(w)) {
-        return chunks::many(work, |(w, ..)| w.elem_count(), one, |a, b| a.and(b)).unwrap_or(Ok(()));
+/// `w ← prox(w)` with one step for all entries.
+pub(crate) fn prox_in_place(w: &Var, penalty: &Penalty, step: f64) -> Result<()> {
+    check_dtype("w", w)?;
+    if on_cpu(w) {
+        cpu::prox_in_place(w, penalty, Step::Scalar(step))
+    } else {
+        Ok(w.set(&composed::prox(w, penalty, Step::Scalar(step))?)?)
     }
-    work.iter().try_for_each(|work| one(0, work))
 }
 
 /// The penalty of one tensor as a differentiable scalar of the given dtype.
@@ -161,8 +157,7 @@ pub(crate) fn penalty(w: &Tensor, penalty: &Penalty, dtype: DType) -> Result<Ten
 /// device. Returns the sums.
 pub(crate) fn add_subgradients(work: &[(Tensor, &Tensor, Penalty)]) -> Result<Vec<Tensor>> {
     if work.iter().all(|(_, w, _)| on_cpu(w)) {
-        let one = |_, (grad, w, penalty): &(Tensor, &Tensor, Penalty)| cpu::add_subgradient(grad, w, penalty);
-        chunks::many(work, |(grad, ..)| grad.elem_count(), one, |a, b| a.and(b)).unwrap_or(Ok(()))?;
+        many::add_subgradients(work)?;
         return Ok(work.iter().map(|(grad, ..)| grad.clone()).collect());
     }
     work.iter().map(|(grad, w, penalty)| composed::plus_subgradient(grad, w, penalty)).collect()
@@ -170,47 +165,39 @@ pub(crate) fn add_subgradients(work: &[(Tensor, &Tensor, Penalty)]) -> Result<Ve
 
 /// Takes the next step of every variable, all as one job. Returns the index of the first that has a coordinate which was left
 /// as it was for its gradient.
-pub(crate) fn steps(work: &[Work], source: Source) -> Result<Option<usize>> {
-    first_index(work, |work| if on_cpu(&work.var) { cpu::step(work, source) } else { composed::step(work, source) })
-}
-
-/// The index of the first variable whose gradient holds NaN or an infinity.
-pub(crate) fn first_with_non_finite_gradient(work: &[Work]) -> Result<Option<usize>> {
-    first_index(work, |work| match &work.next {
-        Some((grad, _)) => Ok(first_non_finite(grad)?.is_some()),
-        None => Ok(false),
-    })
-}
-
-/// Runs a test for every variable and returns the index of the first that answers yes.
-fn first_index(work: &[Work], test: impl Fn(&Work) -> Result<bool> + Sync) -> Result<Option<usize>> {
+pub(crate) fn steps(work: &mut [Work], source: Source) -> Result<Option<usize>> {
     if work.iter().all(|work| on_cpu(&work.var)) {
-        let index = |index, work: &Work| Ok(test(work)?.then_some(index));
-        let first = |a: Result<Option<usize>>, b: Result<Option<usize>>| Ok(a?.or(b?));
-        return chunks::many(work, Work::length, index, first).unwrap_or(Ok(None));
+        return many::steps(work, source);
     }
-    // A device is asked from one thread.
     let mut first = None;
     for (index, work) in work.iter().enumerate() {
-        if test(work)? && first.is_none() {
-            first = Some(index);
-        }
+        let passed_over = if on_cpu(&work.var) { cpu::step(work, source)? } else { composed::step(work, source)? };
+        first = first.or(passed_over.then_some(index));
     }
     Ok(first)
 }
 
+/// The index of the first variable whose gradient holds NaN or an infinity.
+pub(crate) fn first_with_non_finite_gradient(work: &[Work]) -> Result<Option<usize>> {
+    if work.iter().all(|work| on_cpu(&work.var)) {
+        return many::first_with_non_finite_gradient(work);
+    }
+    for (index, work) in work.iter().enumerate() {
+        if let Some((grad, _)) = &work.next
+            && first_non_finite(grad)?.is_some()
+        {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}
+
 /// The penalties of many tensors, in their order.
 pub(crate) fn values(tensors: &[(&Tensor, Penalty)]) -> Result<Vec<f64>> {
-    if !tensors.iter().all(|(w, _)| on_cpu(w)) {
-        return tensors.iter().map(|(w, penalty)| value(w, penalty)).collect();
+    if tensors.iter().all(|(w, _)| on_cpu(w)) {
+        return many::values(tensors);
     }
-    let one = |_, (w, penalty): &(&Tensor, Penalty)| Ok(vec![value(w, penalty)?]);
-    let append = |a: Result<Vec<f64>>, b: Result<Vec<f64>>| {
-        let mut values = a?;
-        values.append(&mut b?);
-        Ok(values)
-    };
-    chunks::many(tensors, |(w, _)| w.elem_count(), one, append).unwrap_or_else(|| Ok(Vec::new()))
+    tensors.iter().map(|(w, penalty)| value(w, penalty)).collect()
 }
 
 /// Zeros and `‖w‖₁` of one tensor.

@@ -13,6 +13,14 @@ pub(crate) trait Real: Float + Default + Element<Real = Self> {
     fn of(value: f64) -> Self;
     /// The same number as an f64.
     fn wide(self) -> f64;
+    /// The largest number whose square, and sums of squares, are numbers: 1e18 and 1e153.
+    const LARGEST_WITH_SQUARE: Self;
+    /// The nearest number that has a square. Adaptive rates divide by the root of squares: what is larger still would give the
+    /// same step, if it were a number.
+    #[inline(always)]
+    fn with_square(self) -> Self {
+        self.min(Self::LARGEST_WITH_SQUARE).max(-Self::LARGEST_WITH_SQUARE)
+    }
 }
 
 /// A type that tensors store.
@@ -35,6 +43,7 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
 }
 
 impl Real for f32 {
+    const LARGEST_WITH_SQUARE: Self = 1e18;
     #[inline(always)]
     fn of(value: f64) -> Self {
         value as f32
@@ -46,6 +55,7 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    const LARGEST_WITH_SQUARE: Self = 1e153;
     #[inline(always)]
     fn of(value: f64) -> Self {
         value
@@ -164,7 +174,7 @@ pub(crate) fn slice_mut<'s, T: Element>(storage: &'s mut CpuStorage, layout: &La
     Ok(&mut values[start..end])
 }
 
-fn wrong_dtype() -> Error {
+pub(super) fn wrong_dtype() -> Error {
     candle_core::Error::Msg("l1: operands of one step have different dtypes".to_owned()).into()
 }
 

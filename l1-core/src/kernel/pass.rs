@@ -8,6 +8,10 @@ use super::{chunks::cut, number::Element, simd};
 pub(super) trait Coordinate<R, const N: usize>: Copy + Send + Sync {
     /// The new value of `w`, from its old one, from `g` (a gradient, say) and from `N` numbers of state, which it changes.
     fn at(&self, w: R, g: R, state: &mut [R; N]) -> R;
+
+    /// What becomes of the state where `w` stays because `g` is not finite.
+    #[inline(always)]
+    fn pass_over(&self, _w: R, _state: &mut [R; N]) {}
 }
 
 /// A formula for one coordinate that depends on nothing else.
@@ -21,7 +25,7 @@ pub(super) trait Map<R>: Copy + Send + Sync {
 pub enum Source {
     /// It is taken as it is.
     Checked,
-    /// Where it is NaN or infinite, `w` and the state are left as they are.
+    /// Where it is NaN or infinite, `w` is left as it is.
     Unchecked,
 }
 
@@ -91,14 +95,17 @@ impl<W: Element, G: Element<Real = W::Real>, F: Coordinate<W::Real, N>, const N:
         let state = state.map(|state| &mut state[..length]);
         for i in 0..length {
             let old: [W::Real; N] = std::array::from_fn(|k| state[k][i]);
-            let (mut next, from) = (old, w[i].load());
+            let (mut next, mut kept, from) = (old, old, w[i].load());
             let to = formula.at(from, g[i].load(), &mut next);
             // A choice and not a branch, for the sake of vectors.
             let take = !GUARD || g[i].load().is_finite();
+            if GUARD {
+                formula.pass_over(from, &mut kept);
+            }
             found |= !take;
             w[i] = W::store(if take { to } else { from });
             for k in 0..N {
-                state[k][i] = if take { next[k] } else { old[k] };
+                state[k][i] = if take { next[k] } else { kept[k] };
             }
         }
         found

@@ -5,7 +5,7 @@
 
 use pulp::{Arch, NullaryFnOnce, WithSimd};
 
-/// A loop over slices. Everything it calls has to be `#[inline(always)]`: what is not inlined is not vectorized.
+/// A loop over slices. What it calls for each number has to be inlined (`#[inline(always)]`, to be sure): else it is not vectorized.
 pub(super) trait Loop {
     type Output;
 

@@ -1,6 +1,6 @@
 //! What the operations are told, and what they tell: plain numbers, the same for a whole tensor.
 
-use candle_core::{Tensor, Var};
+use candle_core::{CpuStorage, Tensor, Var};
 
 use crate::Penalty;
 
@@ -48,7 +48,7 @@ pub struct AdamWStep {
 }
 
 /// One step of FTRL-Proximal on one tensor: `σ = (β + √(n + g²))/lr − (β + √n)/lr₋`, `z ← z + g − σw`, `n ← n + g²`,
-/// `τ = lr/(β + √n)`, `w ← prox(−τz, charges·τ)`.
+/// `τ = lr/(β + √n)`, `w ← prox(−τz, τ)`.
 #[derive(Clone, Copy, Debug)]
 pub struct FtrlStep {
     /// α.
@@ -57,9 +57,7 @@ pub struct FtrlStep {
     pub beta: f64,
     /// `1/lr − 1/lr₋`, lr₋ being that of the step before.
     pub drift: f64,
-    /// A_k: how often the penalty has been charged.
-    pub charges: f64,
-    /// The penalty of one charge.
+    /// All that has been charged so far.
     pub penalty: Penalty,
 }
 
@@ -89,9 +87,17 @@ pub struct Work {
     pub state: Vec<Var>,
     /// The gradient, contiguous and of the variable's shape, dtype and device, and the step; `None`: leave it alone.
     pub next: Option<(Tensor, OptimizerStep)>,
+    /// Where the new numbers of a small CPU variable are made: they change places with the old ones.
+    pub(super) spare: CpuStorage,
 }
 
 impl Work {
+    /// A variable with its state.
+    #[must_use]
+    pub fn new(var: Var, state: Vec<Var>, next: Option<(Tensor, OptimizerStep)>) -> Self {
+        Self { var, state, next, spare: CpuStorage::F32(Vec::new()) }
+    }
+
     /// How many coordinates are to be stepped.
     pub(super) fn length(&self) -> usize {
         if self.next.is_some() { self.var.elem_count() } else { 0 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Stepper,
-    stepper::{Method, Sealed},
+    stepper::{Method, Sealed, Shared},
     vars::{self, Planned},
 };
 use crate::{
@@ -35,7 +35,8 @@ pub struct ParamsProxAdamW {
     /// variables that the regularizer does not know): finite and ≥ 0. **0** at first, unlike
     /// candle's 0.01: with decay the fixed points are no longer stationary for loss + Ω. An exact ridge is `l2`.
     pub weight_decay: f64,
-    /// AMSGrad: the largest v so far in place of v, so that p never grows (Reddi, Kale & Kumar 2018). Off at first.
+    /// AMSGrad: the largest v so far in place of v (Reddi, Kale & Kumar 2018). As in PyTorch it is the largest before the bias
+    /// correction, by which alone p can still grow: up to `1/√(1 − β₂)` times. Off at first.
     pub amsgrad: bool,
     /// What is done about gradients with NaN or ±∞. [`Guard::Before`] at first.
     pub guard: Guard,
@@ -88,8 +89,8 @@ impl ParamsProxAdamW {
 /// ```
 ///
 /// # Errors
-/// * `new`: a hyperparameter out of its range, no penalized parameter at all or none among the variables (penalized parameters that are
-///   not among them are left alone: pass the variables of every `VarMap`).
+/// * `new`: a hyperparameter out of its range, a decay above 1/lr, no penalized or decayed parameter at all or none among the variables
+///   (those that are not among them are left alone: pass the variables of every `VarMap`).
 /// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
 ///   a gradient with NaN or ±∞, a learning rate out of its range, gradients that hold the
 ///   penalty already. An unpenalized variable without a gradient is left alone.
@@ -109,24 +110,12 @@ impl Method for ParamsProxAdamW {
 
     const NAME: &'static str = "ProxAdamW";
 
-    fn lr(&self) -> f64 {
-        self.lr
+    fn shared(&self) -> Shared<'_> {
+        Shared { lr: self.lr, guard: self.guard, regularizer: &self.regularizer }
     }
 
-    fn set_lr(&mut self, lr: f64) {
-        self.lr = lr;
-    }
-
-    fn guard(&self) -> Guard {
-        self.guard
-    }
-
-    fn regularizer(&self) -> &Regularizer {
-        &self.regularizer
-    }
-
-    fn regularizer_mut(&mut self) -> &mut Regularizer {
-        &mut self.regularizer
+    fn shared_mut(&mut self) -> (&mut f64, &mut Regularizer) {
+        (&mut self.lr, &mut self.regularizer)
     }
 
     fn check(&self) -> Result<()> {
@@ -134,7 +123,8 @@ impl Method for ParamsProxAdamW {
         vars::check_fraction("beta1", self.beta1)?;
         vars::check_fraction("beta2", self.beta2)?;
         vars::check("eps", self.eps, self.eps.is_finite() && self.eps > 0.0, "finite and > 0")?;
-        vars::check_strength("weight_decay", self.weight_decay)
+        vars::check_strength("weight_decay", self.weight_decay)?;
+        vars::check_decay(self.lr, self.weight_decay, &self.regularizer)
     }
 
     fn check_narrow(&self) -> Result<()> {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Stepper,
-    stepper::{Method, Sealed},
+    stepper::{Method, Sealed, Shared},
     vars::{self, Planned},
 };
 use crate::{
@@ -63,9 +63,21 @@ impl ParamsFtrl {
         }
     }
 
-    /// The largest rate τ of a coordinate: that of one without a gradient so far.
-    fn largest_rate(&self) -> f64 {
-        self.lr / (self.beta + self.initial_accumulator.sqrt())
+    /// The largest rate τ of a coordinate, that of one without a gradient so far, in the arithmetic of its type.
+    fn largest_rate(&self, round: impl Fn(f64) -> f64) -> f64 {
+        round(round(self.lr) / round(round(self.beta) + round(round(self.initial_accumulator).sqrt())))
+    }
+}
+
+/// How far below the largest number a rate has to stay, since it multiplies sums of gradients and of λ.
+const MARGIN: f64 = 1e-9;
+
+impl Charged {
+    fn name(self) -> &'static str {
+        match self {
+            Self::EachStep => "each step",
+            Self::Once => "once",
+        }
     }
 }
 
@@ -76,17 +88,19 @@ impl ParamsFtrl {
 ///
 /// `w ← prox of A_k·Ω in the metric 1/τ, at −τz`, for an elastic net `S(−τz, A_kτλ)/(1 + A_kτ·l2)`.
 ///
-/// With [`Charged::EachStep`] `A_k` is the number of gradients so far (the sum of the regularizer's scales), and fixed points are
-/// stationary for loss + Ω; with [`Charged::Once`], the paper's, `A_k = 1`. Without a penalty both are gradient descent with the
-/// rate τ.
+/// With [`Charged::EachStep`] `A_k` is the number of gradients so far, and fixed points are stationary for loss + Ω. (Where λ, l2 or
+/// the scale change on the way, `A_kλ` and `A_k·l2` are the sums of what they were.) With [`Charged::Once`], the paper's, `A_k = 1`.
+/// Without a penalty both are gradient descent with the rate τ.
 ///
 /// What to know:
 /// * It starts from the weights as they are: the first step counts as one from them. (The paper starts from 0, where both are the
-///   same; Keras' forgets other weights by and by.) Weights that are changed by hand between two steps are not seen: z knows them.
+///   same; Keras' forgets other weights by and by.) Do not change weights by hand after the first step: z remembers the old ones, and
+///   where the gradients are small they come back. Make a new optimizer instead.
+/// * Where λ falls, a coordinate that has long been 0 wakes up late: what was charged before still holds it.
 /// * The learning rate can be changed at any step: σ is then the change of 1/τ.
 /// * It has no weight decay; a ridge is `l2`.
-/// * z grows with the number of steps where the penalty is charged each time, and loses digits: in f32 stationarity ends at
-///   about `6e-8·k·λ` a step. Take f64 for long runs.
+/// * z grows with the number of steps where the penalty is charged each time, and loses digits: in f32 a step after k others is
+///   rounded by about `6e-8·k·λ`, which is 0.6 % of λ after 100 000. Take f64 for long runs.
 ///
 /// Gradients of the loss alone go in; no penalty in the loss. McMahan et al., *Ad Click Prediction: a View from the Trenches*
 /// (2013), Algorithm 1; A_k: McMahan, *Follow-the-Regularized-Leader and Mirror Descent* (2011).
@@ -126,12 +140,15 @@ impl ParamsFtrl {
 ///   gradients that hold the penalty already. An unpenalized variable without a gradient is left alone.
 pub type FtrlProximal = Stepper<ParamsFtrl>;
 
-/// What [`FtrlProximal`] counts for a variable.
+/// What [`FtrlProximal`] keeps of a variable's history.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Progress {
-    /// A_k if the penalty is charged at each step.
+    /// `A_kλ` if the penalty is charged at each step.
     #[serde(with = "crate::exact")]
-    charges: f64,
+    lambda: f64,
+    /// `A_k·l2` likewise.
+    #[serde(with = "crate::exact")]
+    l2: f64,
     /// 1/α of the step before, 0 before the first: then σ is all of 1/τ, and the step starts from the weights as they are.
     #[serde(with = "crate::exact")]
     inverse_lr: f64,
@@ -144,44 +161,29 @@ impl Method for ParamsFtrl {
 
     const NAME: &'static str = "FtrlProximal";
 
-    fn lr(&self) -> f64 {
-        self.lr
+    fn shared(&self) -> Shared<'_> {
+        Shared { lr: self.lr, guard: self.guard, regularizer: &self.regularizer }
     }
 
-    fn set_lr(&mut self, lr: f64) {
-        self.lr = lr;
-    }
-
-    fn guard(&self) -> Guard {
-        self.guard
-    }
-
-    fn regularizer(&self) -> &Regularizer {
-        &self.regularizer
-    }
-
-    fn regularizer_mut(&mut self) -> &mut Regularizer {
-        &mut self.regularizer
+    fn shared_mut(&mut self) -> (&mut f64, &mut Regularizer) {
+        (&mut self.lr, &mut self.regularizer)
     }
 
     fn check(&self) -> Result<()> {
         vars::refuse_decay(Self::NAME, &self.regularizer)?;
-        vars::check(
-            "lr",
-            self.lr,
-            self.lr.is_finite() && self.lr.recip().is_finite() && self.lr > 0.0,
-            "finite and > 0",
-        )?;
+        let is_step = self.lr > 0.0 && self.lr.is_finite() && self.lr.recip().is_finite();
+        vars::check("lr", self.lr, is_step, "finite and > 0; stop before a schedule reaches 0")?;
         vars::check_strength("beta", self.beta)?;
         vars::check_strength("initial_accumulator", self.initial_accumulator)?;
         let bounded = self.beta > 0.0 || self.initial_accumulator > 0.0;
-        vars::check("beta", self.beta, bounded, "> 0 where initial_accumulator is 0")
+        vars::check("beta", self.beta, bounded, "> 0 where initial_accumulator is 0")?;
+        let in_range = self.largest_rate(|x| x) <= f64::MAX * MARGIN;
+        vars::check("lr", self.lr, in_range, "at most 1.8e299·(beta + √initial_accumulator)")
     }
 
     fn check_narrow(&self) -> Result<()> {
-        let largest: f64 = f32::MAX.into();
-        // 1e9 steps of the largest rate, and 1/α, have to be numbers in f32.
-        let in_range = self.largest_rate() * 1e9 <= largest && self.lr.recip() <= largest;
+        let largest = self.largest_rate(|x| f64::from(x as f32));
+        let in_range = largest <= f64::from(f32::MAX) * MARGIN && self.lr.recip() <= f32::MAX.into();
         let expected = "in 3e-39 to 3.4e29·(beta + √initial_accumulator) where the arithmetic is f32";
         vars::check("lr", self.lr, in_range, expected)
     }
@@ -190,7 +192,7 @@ impl Method for ParamsFtrl {
         vec![
             ("beta", self.beta.to_string()),
             ("initial_accumulator", self.initial_accumulator.to_string()),
-            ("charged", format!("{:?}", self.charged)),
+            ("charged", self.charged.name().to_owned()),
         ]
     }
 
@@ -200,13 +202,14 @@ impl Method for ParamsFtrl {
 
     fn next(&self, progress: Progress, planned: &Planned) -> (OptimizerStep, Progress) {
         let inverse_lr = self.lr.recip();
-        let charges = progress.charges + planned.scale;
-        let (times, penalty) = match self.charged {
-            Charged::EachStep => (charges, planned.unscaled),
-            Charged::Once => (1.0, planned.penalty),
+        let charge = planned.penalty;
+        let (lambda, l2) = (progress.lambda + charge.lambda(), progress.l2 + charge.l2());
+        let penalty = match self.charged {
+            Charged::EachStep => charge.with_lambda(lambda).with_l2(l2),
+            Charged::Once => charge,
         };
         let drift = inverse_lr - progress.inverse_lr;
-        let step = FtrlStep { lr: self.lr, beta: self.beta, drift, charges: times, penalty };
-        (OptimizerStep::Ftrl(step), Progress { charges, inverse_lr })
+        let step = FtrlStep { lr: self.lr, beta: self.beta, drift, penalty };
+        (OptimizerStep::Ftrl(step), Progress { lambda, l2, inverse_lr })
     }
 }

@@ -102,7 +102,7 @@ impl<O: Optimizer> Proximal<O> {
             }
         }
         self.inner.step(grads)?;
-        kernel::prox_in_place(&work)
+        work.into_iter().try_for_each(|(var, penalty, lr)| kernel::prox_in_place(var, &penalty, lr))
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Stepper,
-    stepper::{Method, Sealed},
+    stepper::{Method, Sealed, Shared},
     vars::{self, Planned},
 };
 use crate::{
@@ -94,8 +94,8 @@ impl ParamsProxSgd {
 /// ```
 ///
 /// # Errors
-/// * `new`: a hyperparameter out of its range, no penalized parameter at all or none among the variables (penalized parameters that are
-///   not among them are left alone: pass the variables of every `VarMap`).
+/// * `new`: a hyperparameter out of its range, a decay above 1/lr, no penalized or decayed parameter at all or none among the variables
+///   (those that are not among them are left alone: pass the variables of every `VarMap`).
 /// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
 ///   a gradient with NaN or ±∞, a learning rate out of its range, gradients that hold the
 ///   penalty already. An unpenalized variable without a gradient is left alone.
@@ -116,24 +116,12 @@ impl Method for ParamsProxSgd {
 
     const NAME: &'static str = "ProxSgd";
 
-    fn lr(&self) -> f64 {
-        self.lr
+    fn shared(&self) -> Shared<'_> {
+        Shared { lr: self.lr, guard: self.guard, regularizer: &self.regularizer }
     }
 
-    fn set_lr(&mut self, lr: f64) {
-        self.lr = lr;
-    }
-
-    fn guard(&self) -> Guard {
-        self.guard
-    }
-
-    fn regularizer(&self) -> &Regularizer {
-        &self.regularizer
-    }
-
-    fn regularizer_mut(&mut self) -> &mut Regularizer {
-        &mut self.regularizer
+    fn shared_mut(&mut self) -> (&mut f64, &mut Regularizer) {
+        (&mut self.lr, &mut self.regularizer)
     }
 
     fn check(&self) -> Result<()> {
@@ -141,6 +129,7 @@ impl Method for ParamsProxSgd {
         vars::check_fraction("momentum", self.momentum)?;
         vars::check_fraction("dampening", self.dampening)?;
         vars::check_strength("weight_decay", self.weight_decay)?;
+        vars::check_decay(self.lr, self.weight_decay, &self.regularizer)?;
         let has_momentum = !self.nesterov || self.momentum > 0.0;
         vars::check("momentum", self.momentum, has_momentum, "> 0 with `nesterov`")?;
         let undampened = !self.nesterov || self.dampening == 0.0;

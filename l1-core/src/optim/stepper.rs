@@ -17,31 +17,31 @@ use crate::{
 ///
 /// [`ParamsProxSgd`](super::ParamsProxSgd), [`ParamsProxAdamW`](super::ParamsProxAdamW) and [`ParamsFtrl`](super::ParamsFtrl) are
 /// methods; it is public for code that is generic over them, and cannot be implemented elsewhere: a step is a kernel of this crate.
-pub trait Method: Clone + fmt::Debug + Sealed {
+pub trait Method: Clone + fmt::Debug + Send + Sync + Sealed + 'static {
     /// What is counted for each variable, so that one that gets its first gradient late is treated as at its own first step.
-    type Progress: Copy + Default + fmt::Debug + Serialize + DeserializeOwned;
+    #[doc(hidden)]
+    type Progress: Copy + Default + fmt::Debug + Send + Sync + Serialize + DeserializeOwned + 'static;
 
     /// The optimizer's name.
     const NAME: &'static str;
 
-    /// Learning rate.
-    fn lr(&self) -> f64;
-    /// Sets the learning rate; checked at the next step.
-    fn set_lr(&mut self, lr: f64);
-    /// What is done about gradients that are not finite.
-    fn guard(&self) -> Guard;
-    /// Which parameters are penalized, and how.
-    fn regularizer(&self) -> &Regularizer;
-    /// The same, to be changed.
-    fn regularizer_mut(&mut self) -> &mut Regularizer;
+    /// What every method has.
+    fn shared(&self) -> Shared<'_>;
+    /// Learning rate and regularizer, to be changed; checked at the next step.
+    #[doc(hidden)]
+    fn shared_mut(&mut self) -> (&mut f64, &mut Regularizer);
 
     /// Refuses hyperparameters out of their range.
+    #[doc(hidden)]
     fn check(&self) -> Result<()>;
     /// Refuses hyperparameters whose steps overflow in f32.
+    #[doc(hidden)]
     fn check_narrow(&self) -> Result<()>;
     /// The other hyperparameters by name: what has to be the same when training is resumed.
+    #[doc(hidden)]
     fn hyperparameters(&self) -> Vec<(&'static str, String)>;
     /// Names of the tensors kept for each variable, with the number that fills each at first.
+    #[doc(hidden)]
     fn state(&self) -> Vec<(&'static str, f64)>;
     /// The next step of a variable, and its progress after it.
     #[doc(hidden)]
@@ -51,7 +51,23 @@ pub trait Method: Clone + fmt::Debug + Sealed {
 /// Keeps the trait to this crate.
 pub trait Sealed {}
 
+/// What every [`Method`] has.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Shared<'m> {
+    /// Learning rate.
+    pub lr: f64,
+    /// What is done about gradients that are not finite.
+    pub guard: Guard,
+    /// Which parameters are penalized, and how.
+    pub regularizer: &'m Regularizer,
+}
+
 /// A proximal optimizer: [`ProxSgd`](super::ProxSgd), [`ProxAdamW`](super::ProxAdamW) or [`FtrlProximal`](super::FtrlProximal).
+///
+/// Other threads may read the model while it is stepped: they see each tensor before or after a step (a large one possibly in
+/// between). A step from within a rayon task may wait for ever if other tasks of the same pool read the model meanwhile: step from a
+/// thread of your own.
 pub struct Stepper<M: Method> {
     work: Vec<Work>,
     /// Now, and after the step that is being taken.
@@ -71,15 +87,16 @@ impl<M: Method> Stepper<M> {
     /// Which parameters are penalized, and how.
     #[must_use]
     pub fn regularizer(&self) -> &Regularizer {
-        self.params.regularizer()
+        self.params.shared().regularizer
     }
 
     /// To change λ's scale, or the regularizer as a whole, from the next step on.
     pub fn regularizer_mut(&mut self) -> &mut Regularizer {
-        self.params.regularizer_mut()
+        self.params.shared_mut().1
     }
 
-    /// Steps taken so far, those before a loaded [`Checkpoint`](crate::Checkpoint) included; a refused step is none.
+    /// Steps taken so far, those before a loaded [`Checkpoint`](crate::Checkpoint) included. A refused step is none; one that has
+    /// passed over some coordinates ([`Guard::InPass`]) is one, though it returns an error.
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.steps
@@ -121,7 +138,9 @@ impl<M: Method> Stepper<M> {
         RegularizedGrads::refuse(grads)?;
         let Self { work, progress, taken, params, .. } = self;
         for (index, (work, progress)) in work.iter_mut().zip(progress).enumerate() {
-            let Some(planned) = vars::plan(index, &work.var, grads, params.regularizer(), taken)? else { continue };
+            let Some(planned) = vars::plan(index, &work.var, grads, params.shared().regularizer, taken)? else {
+                continue;
+            };
             let (step, next) = params.next(progress.0, &planned);
             progress.1 = next;
             work.next = Some((planned.grad, step));
@@ -136,7 +155,7 @@ impl<M: Method> Stepper<M> {
     }
 
     fn run(&mut self) -> Result<()> {
-        let source = match self.params.guard() {
+        let source = match self.params.shared().guard {
             Guard::Before => {
                 if let Some(index) = kernel::first_with_non_finite_gradient(&self.work)? {
                     return Err(self.non_finite(index)?);
@@ -145,7 +164,7 @@ impl<M: Method> Stepper<M> {
             }
             Guard::InPass => Source::Unchecked,
         };
-        let passed_over = kernel::steps(&self.work, source)?;
+        let passed_over = kernel::steps(&mut self.work, source)?;
         self.steps += 1;
         for (progress, work) in self.progress.iter_mut().zip(&self.work) {
             if work.next.is_some() {
@@ -165,7 +184,7 @@ impl<M: Method> Stepper<M> {
             None => None,
         };
         let (at, value) = found.unwrap_or((0, f64::NAN));
-        Ok(Error::NonFiniteGradient { path: self.path(index), value, index: at, guard: self.params.guard() })
+        Ok(Error::NonFiniteGradient { path: self.path(index), value, index: at, guard: self.params.shared().guard })
     }
 }
 
@@ -175,14 +194,15 @@ impl<M: Method> Optimizer for Stepper<M> {
     fn new(vars: Vec<Var>, params: M) -> CandleResult<Self> {
         params.check()?;
         let vars = vars::distinct(vars)?;
-        vars::check_covers(params.regularizer(), vars.iter())?;
+        vars::check_covers(params.shared().regularizer, vars.iter())?;
         if vars::any_narrow(vars.iter()) {
             params.check_narrow()?;
         }
         let taken = Taken::by(vars.iter().map(|var| var.as_tensor()));
         let work = |var: Var| {
             let state = params.state().into_iter().map(|(_, fill)| vars::state(&var, fill));
-            Ok(Work { state: state.collect::<Result<_>>()?, var, next: None })
+            let state = state.collect::<Result<_>>()?;
+            Ok(Work::new(var, state, None))
         };
         let work = vars.into_iter().map(work).collect::<Result<Vec<_>, Error>>()?;
         let progress = vec![Default::default(); work.len()];
@@ -194,11 +214,11 @@ impl<M: Method> Optimizer for Stepper<M> {
     }
 
     fn learning_rate(&self) -> f64 {
-        self.params.lr()
+        self.params.shared().lr
     }
 
     fn set_learning_rate(&mut self, lr: f64) {
-        self.params.set_lr(lr);
+        *self.params.shared_mut().0 = lr;
     }
 }
 

@@ -54,10 +54,6 @@ pub struct Planned {
     pub(super) grad: Tensor,
     /// Every scale included.
     pub(super) penalty: Penalty,
-    /// Without the regularizer's own scale.
-    pub(super) unscaled: Penalty,
-    /// The regularizer's own scale.
-    pub(super) scale: f64,
     decay: Decay,
 }
 
@@ -93,6 +89,22 @@ impl Decay {
     }
 }
 
+/// Refuses a decay that would turn the signs of weights: `1 − lr·decay` has to be ≥ 0.
+pub(super) fn check_decay(lr: f64, weight_decay: f64, regularizer: &Regularizer) -> Result<()> {
+    check(
+        "weight_decay",
+        weight_decay,
+        lr * weight_decay <= 1.0,
+        "at most 1/lr: a step takes lr·weight_decay of a weight",
+    )?;
+    let expected = "at most 1/lr: a step takes lr·decay of a weight";
+    let too_large = |param: &Param| param.decay.filter(|decay| lr * decay > 1.0);
+    match regularizer.params().iter().find_map(|param| Some((param, too_large(param)?))) {
+        None => Ok(()),
+        Some((param, value)) => Err(Error::InvalidValue { path: param.path.clone(), key: "decay", value, expected }),
+    }
+}
+
 /// Refuses a declared decay where the optimizer has no place for one.
 pub(super) fn refuse_decay(optimizer: &'static str, regularizer: &Regularizer) -> Result<()> {
     let declared = |param: &&Param| param.decay.is_some_and(|decay| decay > 0.0);
@@ -115,13 +127,7 @@ pub(super) fn plan(
     let param = regularizer.get(var);
     let penalty = param.and_then(|param| regularizer.penalty_of(param)).filter(|penalty| !penalty.is_none());
     match gradient::get(|| path(index, var, regularizer), var, grads, taken)? {
-        Some(grad) => Ok(Some(Planned {
-            grad,
-            penalty: penalty.unwrap_or(Penalty::NONE),
-            unscaled: param.and_then(|param| param.decision.penalty()).copied().unwrap_or(Penalty::NONE),
-            scale: regularizer.scale(),
-            decay: Decay::of(param),
-        })),
+        Some(grad) => Ok(Some(Planned { grad, penalty: penalty.unwrap_or(Penalty::NONE), decay: Decay::of(param) })),
         None if penalty.is_some() => Err(Error::MissingGradient { path: path(index, var, regularizer) }),
         None => Ok(None),
     }

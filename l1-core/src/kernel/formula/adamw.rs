@@ -38,10 +38,11 @@ impl<R: Real> AdamW<R> {
 
     #[inline(always)]
     fn moments(&self, g: R, m: &mut R, v: &mut R) {
+        // Without a square v would be infinite for long, and a weight whose v is infinite does not move.
+        let g = g.with_square();
         // As an interpolation: in f32 the rounded β₁ and 1 − β₁ need not sum to 1, which would change the strength of λ.
         *m = *m + self.one_minus_beta1 * (g - *m);
-        // An infinite v would never decay, and its weight never move again.
-        *v = (self.beta2 * *v + self.one_minus_beta2 * g * g).min(R::max_value());
+        *v = self.beta2 * *v + self.one_minus_beta2 * g * g;
     }
 
     #[inline(always)]

@@ -3,14 +3,13 @@
 use super::Charge;
 use crate::kernel::{number::Real, pass::Coordinate, step::FtrlStep};
 
-/// The sums z and n, the rate τ of the coordinate, and the prox of the charges so far in the metric 1/τ.
+/// The sums z and n, the rate τ of the coordinate, and the prox of the penalty charged so far in the metric 1/τ.
 #[derive(Clone, Copy)]
 pub(in crate::kernel) struct Ftrl<R> {
     lr: R,
     beta: R,
     /// `1/lr − 1/lr of the step before`: 0 while the learning rate stays.
     drift: R,
-    charges: R,
     charge: Charge<R>,
 }
 
@@ -20,7 +19,6 @@ impl<R: Real> Ftrl<R> {
             lr: R::of(step.lr),
             beta: R::of(step.beta),
             drift: R::of(step.drift),
-            charges: R::of(step.charges),
             charge: Charge::new(&step.penalty),
         }
     }
@@ -29,6 +27,7 @@ impl<R: Real> Ftrl<R> {
 impl<R: Real> Coordinate<R, 2> for Ftrl<R> {
     #[inline(always)]
     fn at(&self, w: R, g: R, [z, n]: &mut [R; 2]) -> R {
+        let g = g.with_square();
         let root = n.sqrt();
         // An infinite n would stop the weight for good.
         *n = (*n + g * g).min(R::max_value());
@@ -37,6 +36,14 @@ impl<R: Real> Coordinate<R, 2> for Ftrl<R> {
         let sigma = (next_root - root) / self.lr + (self.beta + root) * self.drift;
         *z = *z + (g - sigma * w);
         let rate = self.lr / (self.beta + next_root);
-        self.charge.prox(-(rate * *z), rate * self.charges)
+        self.charge.prox(-(rate * *z), rate)
+    }
+
+    /// The rate and the penalty charged so far change all the same: z becomes the one from which they give this w.
+    #[inline(always)]
+    fn pass_over(&self, w: R, [z, n]: &mut [R; 2]) {
+        let of_w = w * ((self.beta + n.sqrt()) / self.lr) + self.charge.subgradient(w);
+        // Any z below the threshold gives 0.
+        *z = if w == R::zero() { *z } else { -of_w };
     }
 }

@@ -71,7 +71,11 @@ impl<R: Real> Charge<R> {
     /// shrinkage by `1/(1 + step·l2)`.
     #[inline(always)]
     pub(super) fn prox(&self, z: R, step: R) -> R {
-        let threshold = step * self.lambda;
+        self.shrink(z, step * self.lambda, step)
+    }
+
+    #[inline(always)]
+    fn shrink(&self, z: R, threshold: R, step: R) -> R {
         let distance = if self.positive { z } else { z.abs() };
         // Written so that NaN fails the comparison and stays NaN.
         let shrunk = if distance <= threshold { R::zero() } else { z - threshold.copysign(z) };
@@ -126,6 +130,8 @@ pub(super) struct DiagonalProx<R>(pub(super) Charge<R>);
 impl<R: Real> Coordinate<R, 0> for DiagonalProx<R> {
     #[inline(always)]
     fn at(&self, z: R, step: R, _: &mut [R; 0]) -> R {
-        self.0.prox(z, step)
+        // A step of a user's own may be infinite, and ∞·0 is no threshold.
+        let threshold = if self.0.lambda == R::zero() { R::zero() } else { step * self.0.lambda };
+        self.0.shrink(z, threshold, step)
     }
 }
