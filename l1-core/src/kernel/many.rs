@@ -21,7 +21,7 @@ use super::{
 use crate::{Penalty, Result};
 
 /// How many tensors are locked at a time; their locks lie on the stack.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 
 /// Up to here a tensor is stepped beside others. Longer ones keep all threads busy one after the other, in place.
 const SMALL: usize = 64 * 1024;
