@@ -611,6 +611,18 @@ fn half_types_are_refused_with_a_way_out() {
     assert_eq!(model.values(), [1.0]);
 }
 
+#[test]
+fn a_loss_that_is_no_scalar_is_an_error_that_says_so() {
+    let model = in_valley();
+    for (shape, expected) in [(&[4][..], "[4]"), (&[2, 2], "[2, 2]")] {
+        let error = fista(&model, || model.weight.sqr()?.reshape(shape)).minimize(1e-6, 10).unwrap_err();
+        let message =
+            format!("the loss has shape {expected} (expected a scalar: end it with `mean_all()?` or `sum_all()?`)");
+        assert!(matches!(error, Error::LossShape { .. }) && error.to_string() == message, "{error}");
+        assert_eq!(model.values(), [0.0; 4]);
+    }
+}
+
 /// A penalized weight and a variable of each kind that is left alone or stepped plainly.
 struct Mixed {
     weight: Var,

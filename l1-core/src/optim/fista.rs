@@ -129,9 +129,10 @@ pub struct Solution {
 /// * `new`: [`Error::InvalidParameter`] for lr, [`Error::HalfPrecision`] for bf16 and f16 variables, [`Error::DecayUnused`], no
 ///   penalized parameter at all or none among the variables (penalized parameters that are not among them are left alone: pass the variables of every
 ///   `VarMap`).
-/// * `step` and [`minimize`](Self::minimize): the loss's own error; [`Error::NonFiniteLoss`]; [`Error::NoStep`] where halving s
-///   leads nowhere; a penalized variable without a gradient; a gradient of another shape, dtype or device, or with NaN or ±∞;
-///   gradients given to `step` that hold the penalty already. An unpenalized variable without a gradient is left alone.
+/// * `step` and [`minimize`](Self::minimize): the loss's own error; [`Error::LossShape`] for a loss that is no scalar;
+///   [`Error::NonFiniteLoss`]; [`Error::NoStep`] where halving s leads nowhere; a penalized variable without a gradient; a
+///   gradient of another shape, dtype or device, or with NaN or ±∞; gradients given to `step` that hold the penalty already. An
+///   unpenalized variable without a gradient is left alone.
 pub struct Fista<F> {
     vars: Vec<Var>,
     params: ParamsFista<F>,
@@ -387,6 +388,9 @@ impl<F: Fn() -> CandleResult<Tensor>> Fista<F> {
 
     fn loss(&self) -> Result<Loss> {
         let graph = (self.params.loss)()?;
+        if graph.rank() != 0 {
+            return Err(Error::LossShape { found: graph.shape().clone() });
+        }
         check_precision(|| "the loss".to_owned(), graph.dtype())?;
         let value = kernel::number(&graph)?;
         Ok(Loss { graph, value })
