@@ -356,6 +356,7 @@ fn what_the_arithmetic_cannot_reach_is_reported_as_not_converged() {
         let mut opt = problem.fista(1.0);
         let solution = opt.minimize(0.0, 500).unwrap();
         assert!(!solution.converged && solution.residual > 0.0, "{solution:?}");
+        assert!(solution.to_string().starts_with("not converged after "), "{solution}");
         // 1000 ulps: rounding has not driven the step to nothing.
         let ulp = if dtype == DType::F32 { f32::EPSILON.into() } else { f64::EPSILON };
         assert!(solution.residual < 1000.0 * ulp, "{solution:?}");
@@ -364,7 +365,82 @@ fn what_the_arithmetic_cannot_reach_is_reported_as_not_converged() {
         problem.start_at(|_| 1.0, 1.0);
         let solution = opt.minimize(1e-3, 500).unwrap();
         assert!(!solution.converged && solution.iterations == 1 && solution.residual > 1.0, "{solution:?}");
+        assert!(solution.to_string().contains("\na step moves no weight any more: it is too small"), "{solution}");
     }
+}
+
+#[test]
+fn where_only_rounding_is_left_it_stops_long_before_the_iterations_run_out() {
+    let f = Fixture::load("sklearn.safetensors");
+    for alpha in f.numbers("lasso.alpha") {
+        let x = f.tensor("x").to_dtype(DType::F32).unwrap();
+        let problem = Problem::new(&x, f.tensor("y"), loss::mse, Rule::l1(2.0 * alpha));
+        let solution = problem.fista(1.0).minimize(1e-9, 20_000).unwrap();
+        assert!(!solution.converged && solution.iterations < 2000, "{solution:?}");
+        // As near as the arithmetic allows: what F32 is said to reach.
+        assert!(solution.residual < 3e-6, "{solution:?}");
+        assert!(solution.to_string().contains("rounding alone is above the tolerance"), "{solution}");
+    }
+}
+
+#[test]
+fn a_solution_says_in_words_what_it_found() {
+    let model = in_valley();
+    let mut opt = fista(&model, || valley(&model.weight));
+    let solution = opt.minimize(1e-10, 1).unwrap();
+    let message = solution.to_string();
+    assert!(message.starts_with("not converged after 1 iteration: residual "), "{message}");
+    assert!(message.contains("\nthe iterations ran out: allow more") && message.contains("no dropout"), "{message}");
+    let message = opt.minimize(1e-10, 10_000).unwrap().to_string();
+    assert!(message.starts_with("converged after ") && message.lines().count() == 1, "{message}");
+}
+
+#[test]
+fn a_loss_whose_terms_cancel_is_solved_in_as_many_iterations() {
+    let f = Fixture::load("sklearn.safetensors");
+    // λ_max = 1.17: the last leaves f near f* from the start, so that nothing betrays the size of its terms.
+    for lambda in [0.1, 0.02, 1.17] {
+        let problem = Problem::new(f.tensor("x"), f.tensor("y"), loss::mse, Rule::l1(lambda));
+        let solve = |offset: f64, is_warm: bool| {
+            let params = ParamsFista::new(problem.regularizer().unwrap(), || problem.loss()? + offset);
+            let mut opt = Fista::new(problem.vars.clone(), params).unwrap();
+            if is_warm {
+                let weight = problem.weight();
+                problem.start_at(|index| 1.001 * weight[index], 0.001);
+            } else {
+                problem.start_at(|_| 0.0, 0.0);
+            }
+            let solution = opt.minimize(1e-12, 5000).unwrap();
+            assert!(solution.converged, "lambda = {lambda}, offset {offset}: {solution}");
+            (solution.iterations, opt.learning_rate())
+        };
+        for is_warm in [false, true] {
+            let (iterations, step) = solve(0.0, is_warm);
+            let least = flat(&problem.loss().unwrap())[0];
+            for offset in [-least, -1000.0 * least, 1e6 * least] {
+                let (found, its_step) = solve(offset, is_warm);
+                // A test that rounding decides halves a step once at most; a few iterations more if luck ended a short run.
+                let name = format!("lambda = {lambda}, offset {offset}: {found} iterations, not {iterations}");
+                assert!(2 * found <= 3 * iterations + 30 && 2.0 * its_step >= step, "{name}; steps {its_step}, {step}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_intercept_costs_no_digits() {
+    let f = Fixture::load("sklearn.safetensors");
+    let solve = |intercept: f64| {
+        let y = (f.tensor("y") + intercept).unwrap();
+        let problem = Problem::new(f.tensor("x"), &y, loss::mse, Rule::l1(0.1));
+        let solution = problem.fista(1.0).minimize(1e-13, 5000).unwrap();
+        assert!(solution.converged, "intercept {intercept}: {solution}");
+        // Both are rounded; outputs near 100 by 1e-14.
+        assert!(violation(&problem, 0.1) <= 1.2e-13, "{:e}", violation(&problem, 0.1));
+        problem.weight()
+    };
+    // 1e-13/μ twice, μ = 0.11, the largest weight 0.3.
+    assert_close("intercept 100", &solve(100.0), &solve(0.0), 1e-11);
 }
 
 #[test]
@@ -658,5 +734,6 @@ fn debug_shows_everything_but_the_loss() {
     let model = in_valley();
     let opt = fista(&model, || valley(&model.weight));
     let text = format!("{opt:?}");
-    assert!(text.starts_with("Fista { vars: [") && text.contains("step: 1.0"), "{text}");
+    assert!(text.starts_with("Fista { vars: 1, params: ParamsFista {"), "{text}");
+    assert!(text.ends_with("step: 1.0, theta: 1.0, is_ahead: false }"), "{text}");
 }
