@@ -399,6 +399,13 @@ pub enum Error {
     /// candle's own error.
     #[error(transparent)]
     Candle(candle_core::Error),
+
+    /// The loss given to [`Fista`](crate::Fista) is no scalar.
+    #[error("the loss has shape {found:?} (expected a scalar: end it with `mean_all()?` or `sum_all()?`)")]
+    LossShape {
+        /// The loss's shape.
+        found: Shape,
+    },
 }
 
 /// The first of them, each on a line of its own.

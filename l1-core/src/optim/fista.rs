@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     Error, Penalty, RegularizedGrads, Regularizer, Result,
+    error::readable,
     gradient::{self, Taken},
     kernel,
 };
@@ -54,20 +55,60 @@ impl<F> fmt::Debug for ParamsFista<F> {
     }
 }
 
-/// Where [`Fista::minimize`] ended. Look at [`converged`](Self::converged): not to arrive is no error.
+/// Where [`Fista::minimize`] ended, and why. Look at [`converged`](Self::converged): not to arrive is no error. Printed with `{}`
+/// it says in words what it found, and what to try if it did not arrive.
 #[must_use = "`converged` says whether the tolerance was reached"]
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Solution {
-    /// Whether the residual came down to the tolerance. If it did not, the iterations ran out, or rounding left no step that
-    /// would move a weight.
+    /// Whether the residual came down to the tolerance: whether `stop` is `Stop::Converged`.
     pub converged: bool,
+    /// Why it ended here.
+    pub stop: Stop,
     /// Iterations made.
     pub iterations: usize,
     /// f + Ω at the weights.
     pub objective: f64,
     /// A bound on the distance of `−∇f` to `∂Ω` at the weights; see [`Fista::minimize`].
     pub residual: f64,
+}
+
+/// Why [`Fista::minimize`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stop {
+    /// The residual came down to the tolerance.
+    Converged,
+    /// It made as many iterations as it was allowed.
+    IterationsRanOut,
+    /// The residual's term for rounding alone was above the tolerance, and ‖y − x‖/s had found no new low for 500 iterations.
+    RoundingFloor,
+    /// A step without momentum left every weight where it was: the step is too small for them, or its move was lost in rounding.
+    NoFurtherMove,
+}
+
+impl fmt::Display for Solution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { converged, stop, iterations, objective, residual } = self;
+        let iterations = if *iterations == 1 { "1 iteration".to_owned() } else { format!("{iterations} iterations") };
+        let objective = readable(*objective);
+        let state = if *converged { "converged" } else { "not converged" };
+        write!(f, "{state} after {iterations}: residual {residual:.1e}, loss + penalty {objective}")?;
+        let advice = match stop {
+            Stop::Converged => return Ok(()),
+            Stop::IterationsRanOut => {
+                "the iterations ran out: allow more, or a larger tolerance. If more do not help: is the loss the same function at \
+                 each call (all examples, no dropout), smooth, bounded below, without the penalty? Is F32 too coarse?"
+            }
+            Stop::RoundingFloor => {
+                "rounding alone is above the tolerance, and the residual fell no further: take a larger tolerance, or F64 for F32"
+            }
+            Stop::NoFurtherMove => {
+                "a step moves no weight any more: it is too small (`set_learning_rate`), or the tolerance too small for F32 or F64"
+            }
+        };
+        write!(f, "\n{advice}")
+    }
 }
 
 /// FISTA: accelerated proximal gradients with backtracking, for a convex loss f on the full batch and a convex penalty Ω (all of
@@ -77,7 +118,8 @@ pub struct Solution {
 ///
 /// `f(x) ≤ f(y) + ∇f(y)·Δ + ‖Δ‖²/(2s)`, `Δ = x − y`,
 ///
-/// or, where the digits of f run out (‖Δ‖²/(2s) below 1000 ulps of f), until `(∇f(x) − ∇f(y))·Δ ≤ ‖Δ‖²/s`. Then
+/// or, where the digits of f run out (‖Δ‖²/(2s) below 1000 ulps of f, or values of f that contradict its gradients),
+/// until `(∇f(x) − ∇f(y))·Δ ≤ ‖Δ‖²/s`. Then
 ///
 /// `θ⁺ = (1 + √(1 + 4θ²))/2`, `y⁺ = x + ((θ − 1)/θ⁺)·(x − x₋)`.
 ///
@@ -129,9 +171,10 @@ pub struct Solution {
 /// * `new`: [`Error::InvalidParameter`] for lr, [`Error::HalfPrecision`] for bf16 and f16 variables, [`Error::DecayUnused`], no
 ///   penalized parameter at all or none among the variables (penalized parameters that are not among them are left alone: pass the variables of every
 ///   `VarMap`).
-/// * `step` and [`minimize`](Self::minimize): the loss's own error; [`Error::NonFiniteLoss`]; [`Error::NoStep`] where halving s
-///   leads nowhere; a penalized variable without a gradient; a gradient of another shape, dtype or device, or with NaN or ±∞;
-///   gradients given to `step` that hold the penalty already. An unpenalized variable without a gradient is left alone.
+/// * `step` and [`minimize`](Self::minimize): the loss's own error; [`Error::LossShape`] for a loss that is no scalar;
+///   [`Error::NonFiniteLoss`]; [`Error::NoStep`] where halving s leads nowhere; a penalized variable without a gradient; a
+///   gradient of another shape, dtype or device, or with NaN or ±∞; gradients given to `step` that hold the penalty already. An
+///   unpenalized variable without a gradient is left alone.
 pub struct Fista<F> {
     vars: Vec<Var>,
     params: ParamsFista<F>,
@@ -143,7 +186,6 @@ pub struct Fista<F> {
 }
 
 /// How the next y follows from x.
-#[derive(Debug)]
 struct Momentum {
     theta: f64,
     /// y − x; `None` for y = x.
@@ -192,6 +234,7 @@ struct Iteration {
 
 /// A test is decided by f where the parabola differs from the tangent by this many ulps of f at least (2e-13·|f|, in f32 1e-4·|f|),
 /// else by the gradients. f is a sum whose last digits are rounding, so that some 1 % of the difference may be rounding at worst.
+/// A sum of terms that cancel has fewer digits than its value shows; [`accepts`](Fista::accepts) finds that out.
 ///
 /// Becker, Candès & Grant compare |f(x) − f(y)| with 1e-10·|f| instead. Under a penalty ∇f is not small at the solution: that
 /// difference still has digits where those of the curvature, which the test is about, are gone, and good steps get halved.
@@ -199,7 +242,16 @@ const DIGITS_OF_LOSS: f64 = 1000.0;
 
 /// A point that is nearer to y than this many ulps of y's norm: gradients differ by their rounding alone, which says nothing
 /// against a step.
+///
+/// The norm is that of all variables at once, since the rounding of one reaches all gradients: at an intercept of 100 the model's
+/// outputs are off by ulps of 100, and so is the gradient of a weight near 0. Against its own norm that weight would be halved for
+/// its noise.
 const ULPS_OF_MOVE: f64 = 16.0;
+
+/// So many iterations without a nearer point, and the residual is taken for all rounding (where rounding alone keeps it above
+/// the tolerance). Between restarts it rises and falls in waves of half a length of π/√(μ·s), μ being the least curvature: 500
+/// iterations are longer up to 1/(μ·s) = 25 000.
+const PATIENCE: usize = 500;
 
 impl<F> Fista<F> {
     /// The hyperparameters. Their `lr` is the first step; the current one is [`learning_rate`](Optimizer::learning_rate).
@@ -257,15 +309,16 @@ impl<F: Fn() -> CandleResult<Tensor>> Fista<F> {
     /// again: momentum starts anew, weights and step are where they were (a warm start, at a smaller λ say).
     ///
     /// * `tolerance`: ≥ 0, in the units of the loss's gradient, which are those of λ: not relative to anything. The
-    ///   residual is the norm over all variables of `r = (y − x)/s + ∇f(x) − ∇f(y)`, an element of ∇f(x) + ∂Ω(x), plus
-    ///   `ulp·‖x‖/s` for the rounding of x. At residual τ, |∇f| is λ up to τ at each nonzero weight and at most λ + τ at
-    ///   each zero, and f + Ω is at most τ·‖x − x*‖ above its minimum, the one at x*. 1e-9·λ is exact for most purposes; F32
-    ///   seldom gets below 1e-5·λ.
-    /// * `max_iterations`: ≥ 1.
+    ///   residual is the norm over all variables of an element of ∇f(x) + ∂Ω(x): `(y − x)/s + ∇f(x) − ∇f(y)` where a variable is
+    ///   penalized, ∇f(x) where it is not; plus `ulp·‖x‖/s` for the rounding of the penalized ones. At residual τ, |∇f| is λ up
+    ///   to τ at each nonzero weight and at most λ + τ at each zero, and f + Ω is at most τ·‖x − x*‖ above its minimum, the one at
+    ///   x*. 1e-9·λ is exact for most purposes. F32 ends near 1e-6·λ_max on well-scaled data, whatever λ is: at λ_max/100
+    ///   that is 1e-4·λ.
+    /// * `max_iterations`: ≥ 1. It ends before where only rounding is left; [`Solution::stop`] says so.
     ///
     /// An iteration takes two evaluations of the loss and one backward pass, or one of each where y = x (what is known of x is
-    /// used again); one evaluation whenever s is halved; and one backward pass more where the digits of f run out, and near the
-    /// end, where ∇f(x) decides whether to stop.
+    /// used again); an evaluation and a backward pass whenever s is halved; and one backward pass more where the digits of f run
+    /// out, and near the end, where ∇f(x) decides whether to stop.
     ///
     /// # Errors
     /// See [`Fista`]; [`Error::InvalidParameter`] for the arguments.
@@ -282,28 +335,43 @@ impl<F: Fn() -> CandleResult<Tensor>> Fista<F> {
     }
 
     fn run(&mut self, tolerance: f64, max_iterations: usize) -> Result<Solution> {
+        let is_penalized: Vec<_> = self.penalties().iter().map(|penalty| !penalty.is_none()).collect();
         let mut x = Vector::of(&self.vars)?;
         let mut at_x = None;
         let mut iterations = 0;
+        let (mut nearest, mut iterations_at_nearest) = (f64::INFINITY, 0);
         loop {
             iterations += 1;
             let Iteration { at_y, accepted, is_stuck } = self.iterate(&x, at_x.take())?;
             let Accepted { step, x: next, delta, length, loss, gradient, .. } = accepted;
-            let is_last = is_stuck || iterations == max_iterations;
+            // ‖Δ‖/s does without ∇f(x), and falls with the residual.
+            if length / step < nearest {
+                (nearest, iterations_at_nearest) = (length / step, iterations);
+            }
+            let rounding = self.ulp(&loss) * next.among(&is_penalized).norm()? / step;
+            let stop = if is_stuck {
+                Some(Stop::NoFurtherMove)
+            } else if iterations == max_iterations {
+                Some(Stop::IterationsRanOut)
+            } else if rounding > tolerance && iterations - iterations_at_nearest >= PATIENCE {
+                Some(Stop::RoundingFloor)
+            } else {
+                None
+            };
             // Where f has no more curvature than the parabola, the residual is at most ‖Δ‖/s, and seldom much less.
             let is_near = length <= 10.0 * tolerance * step;
-            let is_needed = is_last || is_near || self.momentum.ahead.is_none();
+            let is_needed = stop.is_some() || is_near || self.momentum.ahead.is_none();
             let gradient = match gradient {
                 None if is_needed => Some(self.gradient(&loss.graph.backward()?)?),
                 gradient => gradient,
             };
             if let Some(gradient) = gradient {
-                let distance = gradient.minus(&at_y.gradient)?.minus(&delta.times(1.0 / step)?)?.norm()?;
-                let residual = distance + self.ulp(&loss) * next.norm()? / step;
+                let of_penalized = gradient.minus(&at_y.gradient)?.minus(&delta.times(1.0 / step)?)?;
+                let residual = of_penalized.or(&gradient, &is_penalized).norm()? + rounding;
                 let converged = residual <= tolerance;
-                if converged || is_last {
+                if let Some(stop) = if converged { Some(Stop::Converged) } else { stop } {
                     let objective = loss.value + self.params.regularizer.value()?;
-                    return Ok(Solution { converged, iterations, objective, residual });
+                    return Ok(Solution { converged, stop, iterations, objective, residual });
                 }
                 at_x = Some(Evaluation { loss: loss.value, gradient });
             }
@@ -374,19 +442,37 @@ impl<F: Fn() -> CandleResult<Tensor>> Fista<F> {
         }
     }
 
+    /// Whether the parabola over y lies above f at x, as far as f's digits tell, else whether the gradients say so.
+    ///
+    /// The rounding of f is of the size of its terms. Where they cancel (f less its minimum, say, to watch it go to 0), its value
+    /// does not betray how many digits are left, and noise would halve every step. But a convex f has
+    /// `0 ≤ f(x) − f(y) − ∇f(y)·Δ ≤ (∇f(x) − ∇f(y))·Δ`, and values that do not obey are noise. So f accepts alone, but refuses only
+    /// what its gradients do not contradict: nothing with `(∇f(x) − ∇f(y))·Δ ≤ ‖Δ‖²/(2s)`, which every s up to 1/(2L) has, L being
+    /// the largest curvature.
     fn accepts(&self, trial: &mut Accepted, at_y: &Evaluation) -> Result<bool> {
         let Accepted { step, delta, length, loss, gradient, .. } = trial;
         let parabola = *length * *length / (2.0 * *step);
         let digits = DIGITS_OF_LOSS * self.ulp(loss) * loss.value.abs().max(at_y.loss.abs());
-        if parabola >= digits {
-            return Ok(loss.value <= at_y.loss + at_y.gradient.dot(delta)? + parabola);
+        let above_tangent = loss.value - at_y.loss - at_y.gradient.dot(delta)?;
+        let has_digits = parabola >= digits;
+        if has_digits && (0.0..=parabola).contains(&above_tangent) {
+            return Ok(true);
         }
-        let gradient = gradient.insert(self.gradient(&loss.graph.backward()?)?);
-        Ok(gradient.minus(&at_y.gradient)?.dot(delta)? <= 2.0 * parabola)
+        let at_x = match self.gradient(&loss.graph.backward()?) {
+            // A step too far, as f says.
+            Err(Error::NonFiniteGradient { .. }) if has_digits && above_tangent > parabola => return Ok(false),
+            at_x => gradient.insert(at_x?),
+        };
+        let between = at_x.minus(&at_y.gradient)?.dot(delta)?;
+        let is_consistent = has_digits && (0.0..=between).contains(&above_tangent);
+        Ok(!is_consistent && between <= 2.0 * parabola)
     }
 
     fn loss(&self) -> Result<Loss> {
         let graph = (self.params.loss)()?;
+        if graph.rank() != 0 {
+            return Err(Error::LossShape { found: graph.shape().clone() });
+        }
         check_precision(|| "the loss".to_owned(), graph.dtype())?;
         let value = kernel::number(&graph)?;
         Ok(Loss { graph, value })
@@ -454,7 +540,9 @@ impl<F> fmt::Debug for Fista<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { vars, params, is_narrow: _, step, momentum } = self;
         let mut debug = f.debug_struct("Fista");
-        debug.field("vars", vars).field("params", params).field("step", step).field("momentum", momentum).finish()
+        // How many variables there are, and whether momentum leads anywhere: not each of their values.
+        debug.field("vars", &vars.len()).field("params", params).field("step", step);
+        debug.field("theta", &momentum.theta).field("is_ahead", &momentum.ahead.is_some()).finish()
     }
 }
 

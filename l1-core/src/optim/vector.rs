@@ -6,7 +6,7 @@ use crate::{Penalty, Result, kernel};
 
 /// One tensor for each variable, in the order of the variables, each of its variable's shape, dtype and device; never part of a
 /// graph.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Vector(Vec<Tensor>);
 
 impl Vector {
@@ -42,6 +42,17 @@ impl Vector {
 
     pub(super) fn times(&self, factor: f64) -> Result<Self> {
         Ok(Self(self.0.iter().map(|a| a * factor).collect::<CandleResult<_>>()?))
+    }
+
+    /// The tensors of some of the variables.
+    pub(super) fn among(&self, is_chosen: &[bool]) -> Self {
+        Self(self.0.iter().zip(is_chosen).filter(|(_, is_chosen)| **is_chosen).map(|(a, _)| a.clone()).collect())
+    }
+
+    /// The tensors of the chosen variables, those of `other` for the rest.
+    pub(super) fn or(&self, other: &Self, is_chosen: &[bool]) -> Self {
+        let either = |((a, b), is_chosen): ((&Tensor, &Tensor), &bool)| if *is_chosen { a.clone() } else { b.clone() };
+        Self(self.pairs(other).zip(is_chosen).map(either).collect())
     }
 
     /// Summed in f64 (on Metal, which has none, in f32), variable by variable.
