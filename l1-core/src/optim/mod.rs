@@ -25,7 +25,7 @@ mod vector;
 
 pub use adamw::{ParamsProxAdamW, ProxAdamW};
 pub use clip::{NonFinite, clip_grad_norm, clip_grad_norm_with, clip_grad_value};
-pub use fista::{Fista, ParamsFista, Solution};
+pub use fista::{Fista, ParamsFista, Solution, Stop};
 pub use ftrl::{Charged, FtrlProximal, ParamsFtrl};
 pub use proximal::{ParamsProximal, Proximal};
 pub use sgd::{ParamsProxSgd, ProxSgd};
