@@ -10,7 +10,8 @@ use crate::{Guard, ParamPath, RoleName};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that l1 refuses. Nothing has been changed when one of these is returned (but by [`Error::Candle`] from a device
-/// that fails in the middle of a step or a load, and by [`Error::NonFiniteGradient`] with [`Guard::InPass`]).
+/// that fails in the middle of a step or a load, and by [`Error::NonFiniteGradient`] with [`Guard::InPass`]; a
+/// [`Fista::minimize`](crate::Fista::minimize) that fails keeps the iterations that it has made).
 ///
 /// It converts from candle's error and into it, so `?` works in functions that return `candle_core::Result`,
 /// `l1_core::Result` or `anyhow::Result`. The way through candle's error keeps the variant:
@@ -24,7 +25,8 @@ pub enum Error {
     InvalidValue {
         /// The field that carries the declaration, or the struct if it stands there.
         path: ParamPath,
-        /// The key: `lambda`, `l2`, `decay` or `scale`; or `lambda` or `l2` "times the scales on its path".
+        /// The key: `lambda`, `l2`, `decay` or `scale`; or `lambda` or `l2` "times the scales on its path" or
+        /// "times the new scale" (of [`set_scale`](crate::Regularizer::set_scale)).
         key: &'static str,
         /// The value found.
         value: f64,
@@ -144,7 +146,8 @@ pub enum Error {
     /// The penalty has no usable gradient. Cure: a proximal optimizer.
     #[error(
         "{path}: `{what}` cannot stand in the loss, it has no gradient there; \
-         use a proximal optimizer (`ProxSgd`, `ProxAdamW` or `Proximal`) instead of `penalty()` or `add_subgradient`"
+         use a proximal optimizer (`ProxSgd`, `ProxAdamW`, `FtrlProximal`, `Fista` or `Proximal`) instead of `penalty()` or \
+         `add_subgradient`"
     )]
     NotInLoss {
         /// The parameter.
@@ -158,8 +161,8 @@ pub enum Error {
     /// with `candle_nn::ops::layer_norm_slow`, `RmsNorm::forward_diff` and `candle_nn::ops::softmax`; insert a gradient of zeros
     /// for a part that sits out a batch; `skip` what is never to be penalized.
     #[error(
-        "{path}: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it; \
-         does it take part in the loss? candle's LayerNorm, RmsNorm and softmax_last_dim stop gradients: train with \
+        "{path}: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it. Does it take part in \
+         the loss? If it does: candle's LayerNorm, RmsNorm and softmax_last_dim stop gradients; train with \
          `ops::layer_norm_slow`, `RmsNorm::forward_diff`, `ops::softmax`. If it is never to be penalized, declare `#[l1(skip)]`"
     )]
     MissingGradient {
