@@ -12,10 +12,14 @@ use examples::{
     start,
 };
 use l1_core::{
-    FtrlProximal, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd, Proximal, Regularized,
+    Charged, Fista, FtrlProximal, ParamsFista, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW,
+    ProxSgd, Proximal, Regularized, Regularizer,
 };
 
 const LAMBDA: f64 = 0.03;
+
+/// Violation / λ below which an end counts as the solution.
+const SOLVED: f64 = 1e-6;
 
 /// ε of Adam; it does not move the fixed points of `ProxAdamW`, but it is all there is of the penalty behind `Proximal<AdamW>`.
 const EPS: f64 = 1e-8;
@@ -47,47 +51,94 @@ struct Problem {
     steps: usize,
 }
 
+/// An optimizer in the table.
+struct Run {
+    name: &'static str,
+    /// Why it ends elsewhere, if it does.
+    otherwise: String,
+}
+
+/// Where the penalty is charged.
+enum PenaltyIn {
+    Loss,
+    /// By the optimizer.
+    Prox,
+}
+
 /// Where an optimizer ended.
 struct End {
-    optimizer: &'static str,
+    run: Run,
     /// Largest violation of the optimality conditions, relative to λ.
     violation: f64,
-    /// Weights that are exactly 0.
-    zeros: usize,
-    /// Smallest and largest |∇f| of the weights that are not.
+    weights: Vec<f64>,
+    /// Smallest and largest |∇f| of the weights that are not 0.
     slopes: (f64, f64),
 }
 
-impl Problem {
-    fn loss(&self, model: &Risk) -> Result<Tensor> {
-        Ok(loss::binary_cross_entropy_with_logit(&model.factors.forward(&self.x)?, &self.y)?)
+impl End {
+    fn zeros(&self) -> usize {
+        self.weights.iter().filter(|&&weight| weight == 0.0).count()
     }
 
-    fn end<O: Optimizer>(
-        &self,
-        optimizer: &'static str,
-        lr: f64,
-        params: impl FnOnce(l1_core::Regularizer) -> O::Config,
-        in_loss: bool,
-    ) -> Result<End> {
+    /// The factors whose weights are not 0.
+    fn kept(&self) -> String {
+        let kept = Diabetes::FEATURES.iter().zip(&self.weights).filter(|(_, weight)| **weight != 0.0);
+        let kept: Vec<_> = kept.map(|((_, meaning), weight)| format!("{meaning} {weight:+.2}")).collect();
+        if kept.is_empty() { "no factor".to_owned() } else { kept.join(", ") }
+    }
+
+    fn is_solution(&self) -> bool {
+        self.violation < SOLVED
+    }
+}
+
+impl Problem {
+    fn model(&self) -> Result<(VarMap, Risk)> {
         let varmap = VarMap::new();
         let vb = VarBuilder::from_varmap(&varmap, DType::F64, &Device::Cpu);
         let model = Risk { factors: linear(Diabetes::FEATURES.len(), 1, vb.pp("factors"))? };
         start::draw(&varmap, self.seed)?;
+        Ok((varmap, model))
+    }
+
+    fn loss(&self, model: &Risk) -> candle_core::Result<Tensor> {
+        loss::binary_cross_entropy_with_logit(&model.factors.forward(&self.x)?, &self.y)
+    }
+
+    fn end<O: Optimizer>(
+        &self,
+        run: Run,
+        lr: f64,
+        params: impl FnOnce(Regularizer) -> O::Config,
+        penalty: PenaltyIn,
+    ) -> Result<End> {
+        let (varmap, model) = self.model()?;
         let mut opt = O::new(varmap.all_vars(), params(model.regularizer()?))?;
         let bar = run::progress(self.steps);
         for step in 0..self.steps {
             opt.set_learning_rate(run::falling(lr, step as f64 / self.steps as f64));
             let loss = self.loss(&model)?;
-            opt.backward_step(&if in_loss { (loss + model.penalty()?)? } else { loss })?;
+            opt.backward_step(&match penalty {
+                PenaltyIn::Loss => (loss + model.penalty()?)?,
+                PenaltyIn::Prox => loss,
+            })?;
             bar.inc(1);
         }
         bar.finish_and_clear();
-        self.measure(optimizer, &model)
+        self.measure(run, &model)
+    }
+
+    /// `Fista` finds its own steps, and stops where it has arrived.
+    fn fista(&self, run: Run) -> Result<End> {
+        let (varmap, model) = self.model()?;
+        let params = ParamsFista::new(model.regularizer()?, || self.loss(&model));
+        // What stays above the tolerance shows in the table.
+        let _ = Fista::new(varmap.all_vars(), params)?.minimize(1e-12 * LAMBDA, self.steps)?;
+        self.measure(run, &model)
     }
 
     /// The optimality conditions of loss + λ‖w‖₁: ∇f = −λ·sign(w) where w ≠ 0, |∇f| ≤ λ where w = 0, ∇f = 0 at the bias.
-    fn measure(&self, optimizer: &'static str, model: &Risk) -> Result<End> {
+    fn measure(&self, run: Run, model: &Risk) -> Result<End> {
         let grads = self.loss(model)?.backward()?;
         let slopes = |tensor: &Tensor| -> Result<Vec<f64>> {
             Ok(grads.get(tensor).context("the loss reaches every parameter")?.flatten_all()?.to_vec1()?)
@@ -102,10 +153,10 @@ impl Problem {
         let on_support = weights.iter().zip(slopes(weight)?).filter(|(weight, _)| **weight != 0.0);
         let on_support: Vec<f64> = on_support.map(|(_, slope)| slope.abs()).collect();
         Ok(End {
-            optimizer,
+            run,
             violation: largest(conditions.chain(at_bias)) / LAMBDA,
-            zeros: weights.iter().filter(|&&weight| weight == 0.0).count(),
             slopes: (on_support.iter().copied().fold(f64::INFINITY, f64::min), largest(on_support)),
+            weights,
         })
     }
 }
@@ -121,55 +172,107 @@ fn main() -> Result<()> {
     let steps = args.steps.unwrap_or(if args.options.quick { 500 } else { 4000 });
     let problem = Problem { x, y, seed: args.seed, steps };
 
-    println!("Ten measurements of 442 people: whose diabetes progresses faster than that of most?");
-    println!("Minimized by each optimizer, {steps} full batches, learning rate falling to 0:");
-    println!("logistic loss + {LAMBDA}·Σ|w|, the bias free.\n");
+    println!("Which of ten measurements tell whose diabetes progresses faster than that of most? (442 people)");
+    println!("f + {LAMBDA}·Σ|w| is minimized, f the logistic loss; the bias is not penalized. {steps} steps on the");
+    println!("full batch, with a learning rate that falls towards 0. (Fista takes as many at most, and finds");
+    println!("their lengths itself.)\n");
+    println!("At a solution |∇f| = λ where a weight is not 0, and |∇f| ≤ λ where it is 0. The violation is the");
+    println!("largest miss of these conditions, relative to λ.\n");
     let ends = ends(&problem)?;
     println!("{}", table(&ends));
-    println!(
-        "The first six reach the solution, with the same zeros. The three below do not solve this problem. With the"
-    );
-    println!(
-        "penalty in the loss no weight is zero, and those near it hop across. A Euclidean prox behind Adam leaves the"
-    );
-    let limit = EPS * LAMBDA / (1.0 - LAMBDA);
-    println!("weights unpenalized: |∇f| falls to ελ/(1 − λ) = {limit:.0e}, not to λ = {LAMBDA}.\n");
+    println!("{}", findings(&ends));
     write(&mut folder, &ends)?;
     println!("{}", folder.summary());
     Ok(())
 }
 
 fn ends(problem: &Problem) -> Result<Vec<End>> {
+    use PenaltyIn::{Loss, Prox};
+    let right = |name| Run { name, otherwise: "They are on their way; it takes more steps".to_owned() };
+    let in_loss = |name| Run {
+        name,
+        otherwise: "Close to 0 the penalty pulls as hard as far from it: each step carries a small\n  \
+                    weight past 0, and none stays there"
+            .to_owned(),
+    };
+    let limit = EPS * LAMBDA / (1.0 - LAMBDA);
+    let behind_adam = Run {
+        name: "Proximal<AdamW>",
+        otherwise: format!(
+            "Adam's move is much longer than lr·∇f, and the prox after it shrinks by lr·λ only:\n  \
+             where w ≠ 0, |∇f| falls towards ελ/(1 − λ) = {limit:.0e}, in place of λ = {LAMBDA}"
+        ),
+    };
+    let charged_once = Run {
+        name: "FtrlProximal, Charged::Once",
+        otherwise: "The penalty counts once against the sum of the losses of all steps, and so fades".to_owned(),
+    };
     let sgd =
         |momentum, nesterov| move |regularizer| ParamsProxSgd { momentum, nesterov, ..ParamsProxSgd::new(regularizer) };
     let adamw = |amsgrad| move |regularizer| ParamsProxAdamW { eps: EPS, amsgrad, ..ParamsProxAdamW::new(regularizer) };
+    let once = |regularizer| ParamsFtrl { charged: Charged::Once, ..ParamsFtrl::new(regularizer) };
     let candles = || ParamsAdamW { weight_decay: 0.0, eps: EPS, ..ParamsAdamW::default() };
     Ok(vec![
-        problem.end::<ProxSgd>("ProxSgd", 1.0, sgd(0.0, false), false)?,
-        problem.end::<ProxSgd>("ProxSgd, momentum 0.9", 0.3, sgd(0.9, false), false)?,
-        problem.end::<ProxSgd>("ProxSgd, Nesterov 0.9", 0.3, sgd(0.9, true), false)?,
-        problem.end::<ProxAdamW>("ProxAdamW", 0.05, adamw(false), false)?,
-        problem.end::<ProxAdamW>("ProxAdamW, AMSGrad", 0.05, adamw(true), false)?,
-        problem.end::<FtrlProximal>("FtrlProximal", 2.0, ParamsFtrl::new, false)?,
-        problem.end::<SGD>("SGD, penalty in the loss", 1.0, |_| 1.0, true)?,
-        problem.end::<AdamW>("AdamW, penalty in the loss", 0.05, |_| candles(), true)?,
-        problem.end::<Proximal<AdamW>>("Proximal<AdamW>", 0.05, |r| ParamsProximal::new(candles(), r), false)?,
+        problem.fista(right("Fista"))?,
+        problem.end::<ProxSgd>(right("ProxSgd"), 1.0, sgd(0.0, false), Prox)?,
+        problem.end::<ProxSgd>(right("ProxSgd, momentum 0.9"), 0.3, sgd(0.9, false), Prox)?,
+        problem.end::<ProxSgd>(right("ProxSgd, Nesterov 0.9"), 0.3, sgd(0.9, true), Prox)?,
+        problem.end::<ProxAdamW>(right("ProxAdamW"), 0.05, adamw(false), Prox)?,
+        problem.end::<ProxAdamW>(right("ProxAdamW, AMSGrad"), 0.05, adamw(true), Prox)?,
+        problem.end::<FtrlProximal>(right("FtrlProximal"), 2.0, ParamsFtrl::new, Prox)?,
+        problem.end::<Proximal<SGD>>(right("Proximal<SGD>"), 1.0, |r| ParamsProximal::new(1.0, r), Prox)?,
+        problem.end::<SGD>(in_loss("SGD, penalty in the loss"), 1.0, |_| 1.0, Loss)?,
+        problem.end::<AdamW>(in_loss("AdamW, penalty in the loss"), 0.05, |_| candles(), Loss)?,
+        problem.end::<Proximal<AdamW>>(behind_adam, 0.05, |r| ParamsProximal::new(candles(), r), Prox)?,
+        problem.end::<FtrlProximal>(charged_once, 2.0, once, Prox)?,
     ])
 }
 
 fn table(ends: &[End]) -> String {
     let mut table = format!("  {:<28}{:>18}{:>14}{:>26}\n", "", "violation / λ", "exact zeros", "|∇f| where w ≠ 0");
-    for End { optimizer, violation, zeros, slopes: (least, most) } in ends {
+    for end in ends {
+        let End { run: Run { name, .. }, violation, slopes: (least, most), .. } = end;
         let slopes = format!("{least:.2e} … {most:.2e}");
-        table += &format!("  {optimizer:<28}{violation:>18.1e}{zeros:>14}{slopes:>26}\n");
+        table += &format!("  {name:<28}{violation:>18.1e}{:>14}{slopes:>26}\n", end.zeros());
     }
     table
 }
 
+/// What the table says, in words.
+fn findings(ends: &[End]) -> String {
+    let (solutions, others): (Vec<_>, Vec<_>) = ends.iter().partition(|end| end.is_solution());
+    let mut text = String::new();
+    if solutions.is_empty() {
+        text += &format!("No violation is below {SOLVED:.0e}: none of them has arrived at the solution.\n");
+    }
+    for (kept, names) in grouped(&solutions, End::kept) {
+        text += &format!("At the solution (violation below {SOLVED:.0e}): {names}.\n  They keep {kept}.\n");
+    }
+    for (why, names) in grouped(&others, |end| end.run.otherwise.clone()) {
+        text += &format!("Not at the solution: {names}.\n  {why}.\n");
+    }
+    text
+}
+
+/// The optimizers of which the same is to be said, and that.
+fn grouped(ends: &[&End], say: impl Fn(&End) -> String) -> Vec<(String, String)> {
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for end in ends {
+        let said = say(end);
+        match groups.iter_mut().find(|(known, _)| *known == said) {
+            Some((_, names)) => names.push(end.run.name),
+            None => groups.push((said, vec![end.run.name])),
+        }
+    }
+    let lines = |names: Vec<&str>| names.chunks(4).map(|line| line.join("; ")).collect::<Vec<_>>().join(";\n  ");
+    groups.into_iter().map(|(said, names)| (said, lines(names))).collect()
+}
+
 fn write(folder: &mut Folder, ends: &[End]) -> Result<()> {
     let mut csv = "optimizer,violation_over_lambda,exact_zeros,least_slope,largest_slope\n".to_owned();
-    for End { optimizer, violation, zeros, slopes: (least, most) } in ends {
-        csv += &format!("\"{optimizer}\",{violation},{zeros},{least},{most}\n");
+    for end in ends {
+        let End { run: Run { name, .. }, violation, slopes: (least, most), .. } = end;
+        csv += &format!("\"{name}\",{violation},{},{least},{most}\n", end.zeros());
     }
     folder.text("optimizers.csv", &csv)
 }

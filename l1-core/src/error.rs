@@ -10,7 +10,8 @@ use crate::{Guard, ParamPath, RoleName};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that l1 refuses. Nothing has been changed when one of these is returned (but by [`Error::Candle`] from a device
-/// that fails in the middle of a step or a load, and by [`Error::NonFiniteGradient`] with [`Guard::InPass`]).
+/// that fails in the middle of a step or a load, and by [`Error::NonFiniteGradient`] with [`Guard::InPass`]; a
+/// [`Fista::minimize`](crate::Fista::minimize) that fails keeps the iterations that it has made).
 ///
 /// It converts from candle's error and into it, so `?` works in functions that return `candle_core::Result`,
 /// `l1_core::Result` or `anyhow::Result`. The way through candle's error keeps the variant:
@@ -24,7 +25,8 @@ pub enum Error {
     InvalidValue {
         /// The field that carries the declaration, or the struct if it stands there.
         path: ParamPath,
-        /// The key: `lambda`, `l2`, `decay` or `scale`; or `lambda` or `l2` "times the scales on its path".
+        /// The key: `lambda`, `l2`, `decay` or `scale`; or `lambda` or `l2` "times the scales on its path" or
+        /// "times the new scale" (of [`set_scale`](crate::Regularizer::set_scale)).
         key: &'static str,
         /// The value found.
         value: f64,
@@ -144,7 +146,8 @@ pub enum Error {
     /// The penalty has no usable gradient. Cure: a proximal optimizer.
     #[error(
         "{path}: `{what}` cannot stand in the loss, it has no gradient there; \
-         use a proximal optimizer (`ProxSgd`, `ProxAdamW` or `Proximal`) instead of `penalty()` or `add_subgradient`"
+         use a proximal optimizer (`ProxSgd`, `ProxAdamW`, `FtrlProximal`, `Fista` or `Proximal`) instead of `penalty()` or \
+         `add_subgradient`"
     )]
     NotInLoss {
         /// The parameter.
@@ -158,8 +161,8 @@ pub enum Error {
     /// with `candle_nn::ops::layer_norm_slow`, `RmsNorm::forward_diff` and `candle_nn::ops::softmax`; insert a gradient of zeros
     /// for a part that sits out a batch; `skip` what is never to be penalized.
     #[error(
-        "{path}: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it; \
-         does it take part in the loss? candle's LayerNorm, RmsNorm and softmax_last_dim stop gradients: train with \
+        "{path}: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it. Does it take part in \
+         the loss? If it does: candle's LayerNorm, RmsNorm and softmax_last_dim stop gradients; train with \
          `ops::layer_norm_slow`, `RmsNorm::forward_diff`, `ops::softmax`. If it is never to be penalized, declare `#[l1(skip)]`"
     )]
     MissingGradient {
@@ -323,34 +326,30 @@ pub enum Error {
 
     /// A checkpoint's file could not be written or read: a folder that does not exist or is not yours to write, a full disk, ….
     /// A file that was there before is as it was.
-    #[error("{}: the checkpoint cannot be {action}: {source}", path.display())]
+    #[error("{}: the checkpoint cannot be {action}: {cause}", path.display())]
     CheckpointIo {
         /// The checkpoint's file.
         path: PathBuf,
         /// `written` or `read`.
         action: &'static str,
-        /// The system's error.
-        source: std::io::Error,
+        /// The system's error. It stands in the message, and is no `source()`, so that nobody prints it twice.
+        cause: std::io::Error,
     },
 
     /// A file is not what `Checkpoint::save` writes: cut off, damaged, of another origin, or of another version of the format.
-    #[error(
-        "{}: no checkpoint of l1: {why}. Weights alone are read by `VarMap::load`; checkpoints are what `Checkpoint::save` writes",
-        path.display()
-    )]
+    #[error("{}: no checkpoint of l1: {why}", path.display())]
     NotACheckpoint {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// What was found, and what to do about it.
         why: String,
-        /// The error below, if there was one.
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+        /// The error below, if there was one. It stands in `why`, and is no `source()`, so that nobody prints it twice.
+        cause: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
 
     /// A checkpoint is of another model or another optimizer. Cure: build both as in the program that saved it.
     #[error(
-        "{}: the checkpoint does not fit the model and its optimizer:{}\n\
-         Build both as they were when it was saved; weights alone are read by `VarMap::load`",
+        "{}: the checkpoint does not fit the model and its optimizer:{}\n{way_out}",
         path.display(),
         lines(differences)
     )]
@@ -359,21 +358,26 @@ pub enum Error {
         path: PathBuf,
         /// What does not fit, one line each.
         differences: Vec<String>,
+        /// What to do about it.
+        way_out: &'static str,
     },
 
     /// The model or the optimizer is declared otherwise than when the checkpoint was saved, so that going on would not be what
     /// not having stopped would have been. Cure: declare the old numbers, or accept the new ones.
     #[error(
-        "{}: the checkpoint was saved under other declarations:{}\n\
-         Declare what the file says, or go on under the model's: `Checkpoint::load_with(.., Declarations::Accept)`",
+        "{}: the checkpoint was saved under other declarations:{}\n{}\
+         Declare what the file says, or go on under this program's: `Checkpoint::load_with(.., Declarations::Accept)`",
         path.display(),
-        lines(differences)
+        lines(differences),
+        if *may_be_renamed { "If only a field's name has changed, give it the old one: `#[l1(rename = \"..\")]`. " } else { "" }
     )]
     ChangedDeclarations {
         /// The file.
         path: PathBuf,
         /// What has changed, one line each.
         differences: Vec<String>,
+        /// Whether file and model each have a path that the other lacks, as when a field was renamed.
+        may_be_renamed: bool,
     },
 
     /// The optimizer steps a variable for which the VarMap of the checkpoint has no name. Cause: another `VarMap`, or a variable

@@ -162,7 +162,10 @@ pub(crate) fn nothing_penalized(params: &[Param], unvisited: &[Unvisited]) -> St
     parts.extend(unvisited.iter().map(|field| format!("{} (`{}`)", field.reason, field.path)));
     let mut why = if parts.is_empty() { "the model is empty".to_owned() } else { parts.join(", ") };
     if undeclared {
-        why.push_str(". Declare `#[l1(lambda = ..)]` on a field or on the struct");
+        why.push_str(
+            ". Declare `#[l1(lambda = ..)]` on a field or on the struct. To train without a penalty, for comparison: declare \
+             `decay = ..` alone, take candle's own optimizer, or declare a λ and `set_scale(0.0)`",
+        );
     }
     if frozen {
         why.push_str(". Build frozen layers from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train them");

@@ -45,7 +45,7 @@
 //! ```
 //!
 //! * **In the loss**: `(loss + net.penalty()?)?`, with any optimizer. Simple, but weights only come near zero.
-//! * **Proximal**: [`ProxSgd`], [`ProxAdamW`], [`Proximal`]. Exact zeros; no penalty in the loss.
+//! * **Proximal**: [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`], [`Fista`], [`Proximal`]. Exact zeros; no penalty in the loss.
 //!
 //! # Where to find things
 //!
@@ -94,7 +94,7 @@ pub use kernel::Norm;
 pub use l1_derive::Regularized;
 pub use optim::{
     Charged, Fista, FtrlProximal, NonFinite, ParamsFista, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ParamsProximal,
-    ProxAdamW, ProxSgd, Proximal, Solution, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
+    ProxAdamW, ProxSgd, Proximal, Solution, Stepper, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
 };
 pub use param::{Decision, Param, ParamPath, Reason, Role, RoleName};
 pub use penalty::Penalty;

@@ -263,8 +263,8 @@ impl Param {
     /// be decayed at all.
     ///
     /// `None` where nothing is declared, and where a declaration does not reach: biases and norm parameters without `bias` or
-    /// `norm`, buffers, what is frozen or skipped. l1's optimizers decay a weight or embedding without a declaration by their own
-    /// `weight_decay`, a skipped one too: `skip` turns declarations away, not what an optimizer does to all weights.
+    /// `norm`, buffers, what is frozen or skipped. `ProxSgd` and `ProxAdamW` decay a weight or embedding without a declaration by their
+    /// own `weight_decay`, a skipped one too: `skip` turns declarations away, not what an optimizer does to all weights.
     #[must_use]
     pub fn decay(&self) -> Option<f64> {
         self.decay

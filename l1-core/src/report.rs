@@ -5,7 +5,7 @@ use std::fmt;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use crate::{Decision, ParamPath, Regularizer, Result, Role, error::readable, kernel};
+use crate::{Decision, ParamPath, Reason, Regularizer, Result, Role, error::readable, kernel};
 
 /// Every parameter of a model with its decision, zeros and norm; made by [`Regularizer::report`].
 ///
@@ -58,7 +58,7 @@ pub struct UnvisitedRow {
     /// Where it is.
     pub path: ParamPath,
     /// Skipped or opaque.
-    pub reason: crate::Reason,
+    pub reason: Reason,
 }
 
 /// The sums of a [`Report`].
@@ -71,6 +71,8 @@ pub struct Totals {
     pub entries: usize,
     /// Entries of penalized parameters; those whose strengths are all 0 do not count.
     pub penalized_entries: usize,
+    /// Entries of parameters with a declared decay > 0.
+    pub decayed_entries: usize,
     /// Entries of penalized parameters that are exactly 0.
     pub penalized_zeros: usize,
     /// Exact zeros in all of them, but for dtypes that l1 has no arithmetic for.
@@ -92,6 +94,9 @@ impl Report {
             totals.parameters += 1;
             totals.entries += entries;
             totals.zeros += counts.zeros;
+            if param.decay.is_some_and(|decay| decay > 0.0) {
+                totals.decayed_entries += entries;
+            }
             if let Some(penalty) = &charged {
                 totals.penalized_entries += entries;
                 totals.penalized_zeros += counts.zeros;
@@ -167,6 +172,10 @@ impl ReportRow {
                 }
                 (decision, rounded(penalty.lambda()))
             }
+            // A decay is declared.
+            Decision::Unpenalized(Reason::NothingDeclared) if self.decay.is_some() => {
+                ("– no penalty".to_owned(), String::new())
+            }
             Decision::Unpenalized(reason) => (format!("– {reason}"), String::new()),
         };
         if let Some(decay) = self.decay {
@@ -209,7 +218,11 @@ impl fmt::Display for Report {
         let totals = &self.totals;
         let (entries, zeros) = (grouped(totals.entries), grouped(totals.zeros));
         if totals.penalized_entries == 0 {
-            return write!(f, "none of {entries} entries penalized; {zeros} of all are exactly zero");
+            match totals.decayed_entries {
+                0 => write!(f, "none of {entries} entries penalized")?,
+                decayed => write!(f, "{} of {entries} entries decayed, none penalized", grouped(decayed))?,
+            }
+            return write!(f, "; {zeros} of all are exactly zero");
         }
         let share = percent(share(totals.penalized_zeros, totals.penalized_entries));
         write!(

@@ -83,8 +83,9 @@ impl Rule {
     /// Decoupled weight decay, `w ← (1 − lr·decay)·w` at every step (Loshchilov & Hutter 2019): finite and ≥ 0, checked when
     /// visited.
     ///
-    /// It reaches what a penalty reaches, needs none, and no `scale` multiplies it. It is no part of the penalty: l1's
-    /// optimizers apply it, in place of their own `weight_decay`; 0 takes both that and an inherited decay away.
+    /// It reaches what a penalty reaches, needs none, and no `scale` multiplies it. It is no part of the penalty:
+    /// [`ProxSgd`](crate::ProxSgd) and [`ProxAdamW`](crate::ProxAdamW) apply it, in place of their own `weight_decay`; the other
+    /// optimizers refuse it. 0 takes both that `weight_decay` and an inherited decay away.
     pub const fn decay(self, decay: f64) -> Self {
         Self { decay: Some(decay), decay_on_field: true, ..self }
     }

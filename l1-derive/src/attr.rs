@@ -235,7 +235,7 @@ fn synonym(name: &str) -> Option<Key> {
     match name {
         "l1" | "alpha" | "strength" => Some(Key::Lambda),
         "ridge" => Some(Key::L2),
-        "weight_decay" => Some(Key::Decay),
+        "weight_decay" | "weightdecay" | "wd" => Some(Key::Decay),
         "ignore" | "exclude" => Some(Key::Skip),
         "name" => Some(Key::Rename),
         "nonneg" | "nonnegative" | "non_negative" => Some(Key::Positive),

@@ -20,6 +20,9 @@ const CONTRADICTIONS: &[(Key, Key, &str)] = &[
 const UNVISITED: &[(Key, &str)] =
     &[(Key::Skip, "a skipped field takes no key but `rename`"), (Key::Opaque, "an opaque field is not visited")];
 
+const DECAY_BESIDE_SKIP: &str = "a skipped field takes no key but `rename` (`lambda = 0.0, decay = 0.0` without `skip` keeps \
+                                 it out of the penalty and of the optimizer's `weight_decay`)";
+
 /// The keys of one field among themselves.
 pub(crate) fn field(items: &Items, naming: Naming, errors: &mut Errors) {
     if naming == Naming::Transparent {
@@ -34,7 +37,11 @@ pub(crate) fn field(items: &Items, naming: Naming, errors: &mut Errors) {
             continue;
         }
         for other in items.iter().filter(|other| other.key != *key && other.key != Key::Rename) {
-            beside(other, *key, reason, errors);
+            match (key, other.key) {
+                // Most likely the optimizer's own `weight_decay` is to be kept away too, which `skip` does not do.
+                (Key::Skip, Key::Decay) => beside(other, *key, DECAY_BESIDE_SKIP, errors),
+                _ => beside(other, *key, reason, errors),
+            }
         }
         return;
     }

@@ -460,6 +460,7 @@ fn a_penalty_of_nothing() {
         fc: Linear,
     }
     let message = "none of the model's parameters (2) is penalized: nothing declared (2). Declare `#[l1(lambda = \
-                   ..)]` on a field or on the struct";
+                   ..)]` on a field or on the struct. To train without a penalty, for comparison: declare `decay = ..` \
+                   alone, take candle's own optimizer, or declare a λ and `set_scale(0.0)`";
     assert_eq!(Net { fc: linear() }.penalty().unwrap_err().to_string(), message);
 }

@@ -126,8 +126,8 @@ fn a_gradient_of_another_shape_is_refused() {
 fn a_penalized_variable_without_a_gradient_is_refused_with_the_likely_cause() {
     assert_refused(
         |model, grads| drop(grads.remove(&model.second)),
-        "second: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it; does it take part in \
-         the loss? candle's LayerNorm, RmsNorm and softmax_last_dim stop gradients: train with `ops::layer_norm_slow`, \
+        "second: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it. Does it take part in \
+         the loss? If it does: candle's LayerNorm, RmsNorm and softmax_last_dim stop gradients; train with `ops::layer_norm_slow`, \
          `RmsNorm::forward_diff`, `ops::softmax`. If it is never to be penalized, declare `#[l1(skip)]`",
     );
 }
@@ -200,7 +200,7 @@ fn a_scale_out_of_its_range_is_refused_and_the_old_one_stays() {
     }
     let large = Single::new(&[1.0], DType::F64, Rule::l1(1e300));
     let error = large.regularizer().unwrap().set_scale(1e300).unwrap_err().to_string();
-    assert_eq!(error, "weight: lambda = inf (expected finite and ≥ 0)");
+    assert_eq!(error, "weight: lambda times the new scale = inf (expected finite and ≥ 0)");
     assert_eq!(regularizer.scale(), 2.0);
 }
 
@@ -220,7 +220,8 @@ fn a_model_in_which_nothing_is_penalized_has_no_penalty_and_no_proximal_optimize
     let model = Single::new(&[1.0], DType::F32, Rule::inherit());
     let regularizer = model.regularizer().unwrap();
     let message = "none of the model's parameters (1) is penalized: nothing declared (1). Declare `#[l1(lambda = ..)]` on a \
-                   field or on the struct";
+                   field or on the struct. To train without a penalty, for comparison: declare `decay = ..` \
+                   alone, take candle's own optimizer, or declare a λ and `set_scale(0.0)`";
     assert_eq!(model.penalty().unwrap_err().to_string(), message);
     assert_eq!(regularizer.value().unwrap_err().to_string(), message);
     let error = ProxSgd::new(vec![model.weight.clone()], ParamsProxSgd::new(regularizer)).unwrap_err();

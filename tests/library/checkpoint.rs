@@ -326,12 +326,18 @@ fn rewrite(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
 }
 
 const OTHER_DECLARATIONS: &str = "
-Declare what the file says, or go on under the model's: `Checkpoint::load_with(.., Declarations::Accept)`";
+Declare what the file says, or go on under this program's: `Checkpoint::load_with(.., Declarations::Accept)`";
 
-const OTHER_MODEL: &str = "
-Build both as they were when it was saved; weights alone are read by `VarMap::load`";
+const OTHER_OPTIMIZER: &str = "
+Build the model and its optimizer as they were when it was saved, or begin anew from its weights alone, which `VarMap::load` reads";
 
-const OTHER_FILE: &str = ". Weights alone are read by `VarMap::load`; checkpoints are what `Checkpoint::save` writes";
+const OTHER_SHAPES: &str = "
+Build the model and its optimizer as they were when it was saved";
+
+const NEW_LAYER: &str =
+    ". To add a layer to trained ones, read the weights alone with `VarMap::load` before the new layer is built";
+
+const DAMAGED: &str = "; take an older copy of it";
 
 fn with_other_declarations() -> Training<ProxAdamW> {
     let varmap = VarMap::new();
@@ -345,7 +351,7 @@ fn changed_declarations_are_refused_line_by_line() {
     with_other_declarations().refuses(
         &path,
         &("FILE: the checkpoint was saved under other declarations:
-  ProxAdamW: beta2 = 0.999 in the file, beta2 = 0.99 in the model
+  ProxAdamW: beta2 = 0.999 in the file, beta2 = 0.99 in this program
   first: lambda = 0.1 in the file, lambda = 0.2 in the model
   first: decay = 0 in the file, decay = 0.5 in the model"
             .to_owned()
@@ -387,9 +393,12 @@ fn fields_that_came_and_went_are_named() {
     let Model { first: front, second, bias, .. } = Model::new(&varmap, DType::F32, 2);
     let renamed = Renamed { front, second, bias };
     let mut opt = ProxAdamW::new(varmap.all_vars(), adamw(renamed.regularizer().unwrap())).unwrap();
-    let Error::ChangedDeclarations { differences, .. } = Checkpoint::load(&path, &mut opt, &varmap).unwrap_err() else {
-        panic!("accepted");
-    };
+    let error = Checkpoint::load(&path, &mut opt, &varmap).unwrap_err();
+    assert!(
+        error.to_string().contains("\nIf only a field's name has changed, give it the old one: `#[l1(rename = "),
+        "{error}"
+    );
+    let Error::ChangedDeclarations { differences, .. } = error else { panic!("{error}") };
     let expected = [
         "bias: not penalized (nothing declared) in the file, not penalized (skipped: as it is) in the model",
         "first: lambda = 0.1 in the file, no such parameter in the model",
@@ -405,9 +414,9 @@ fn another_optimizer_is_refused() {
     Training::<ProxSgd>::new(DType::F32, 1, momentum).refuses(
         &path,
         &("FILE: the checkpoint does not fit the model and its optimizer:
-  optimizer: ProxAdamW in the file, ProxSgd in the model"
+  optimizer: ProxAdamW in the file, ProxSgd in this program"
             .to_owned()
-            + OTHER_MODEL),
+            + OTHER_OPTIMIZER),
     );
 }
 
@@ -416,10 +425,10 @@ fn a_hyperparameter_that_needs_other_state_is_refused_even_where_changes_are_acc
     let (_folder, path, _) = saved();
     let mut other = Training::<ProxAdamW>::new(DType::F32, 1, amsgrad);
     let message = "FILE: the checkpoint does not fit the model and its optimizer:
-  ProxAdamW: keeps m, v in the file, keeps m, v, largest_v in the model
-  ProxAdamW: amsgrad = false in the file, amsgrad = true in the model"
+  ProxAdamW: keeps m, v in the file, keeps m, v, largest_v in this program
+  ProxAdamW: amsgrad = false in the file, amsgrad = true in this program"
         .to_owned()
-        + OTHER_MODEL;
+        + OTHER_OPTIMIZER;
     other.refuses(&path, &message);
     let accepted = Checkpoint::load_with(&path, &mut other.opt, &other.varmap, Declarations::Accept);
     assert_eq!(accepted.unwrap_err().to_string(), message.replace("FILE", &path.display().to_string()));
@@ -439,15 +448,13 @@ fn other_variables_shapes_and_dtypes_are_refused() {
     Training::<ProxAdamW>::of(varmap, model, adamw).refuses(
         &path,
         &("FILE: the checkpoint does not fit the model and its optimizer:
-  extra: no such tensor in the file, a variable in the model
+  extra: no such tensor in the file, a variable in this program
   first: shape [40] in the file, shape [41] in the model
   integers: shape [2] in the file, shape [4] in the model
-  empty: a variable in the file, no such variable in the model
-  integers: not stepped by the optimizer in the file, stepped in the model
-  l1.state/first/m: shape [40] in the file, shape [41] in the model
-  l1.state/first/v: shape [40] in the file, shape [41] in the model"
+  empty: a variable in the file, no such variable in this program
+  integers: not stepped by the optimizer in the file, stepped in this program"
             .to_owned()
-            + OTHER_MODEL),
+            + OTHER_SHAPES),
     );
     let mut wide = Training::<ProxAdamW>::new(DType::F64, 1, adamw);
     let error = wide.opt.load(&path, &wide.varmap).unwrap_err().to_string();
@@ -464,9 +471,10 @@ fn a_long_list_of_differences_is_cut() {
     }
     let error = other.opt.load(&path, &other.varmap).unwrap_err().to_string();
     assert!(
-        error.contains("\n  extra29: no such tensor in the file, a variable in the model\n  … and 10 more\n"),
+        error.contains("\n  extra29: no such tensor in the file, a variable in this program\n  … and 10 more\n"),
         "{error}"
     );
+    assert!(error.ends_with(&(OTHER_SHAPES.to_owned() + NEW_LAYER)), "{error}");
 }
 
 #[test]
@@ -481,9 +489,9 @@ fn state_that_is_missing_is_refused() {
     training.refuses(
         &path,
         &("FILE: the checkpoint does not fit the model and its optimizer:
-  l1.state/first/m: no such tensor in the file, a variable in the model"
+  l1.state/first/m: no such tensor in the file, a variable in this program"
             .to_owned()
-            + OTHER_MODEL),
+            + OTHER_OPTIMIZER),
     );
 }
 
@@ -494,8 +502,8 @@ fn a_variable_that_is_not_stepped_any_more_is_refused() {
     let mut opt = ProxAdamW::new(stepped.into(), adamw(training.model.regularizer().unwrap())).unwrap();
     let error = Checkpoint::load(&path, &mut opt, &training.varmap).unwrap_err();
     let Error::CheckpointMismatch { differences, .. } = error else { panic!("{error}") };
-    let expected =
-        ["bias", "empty"].map(|name| format!("{name}: stepped by the optimizer in the file, not stepped in the model"));
+    let expected = ["bias", "empty"]
+        .map(|name| format!("{name}: stepped by the optimizer in the file, not stepped in this program"));
     assert_eq!(differences, expected);
 }
 
@@ -506,29 +514,40 @@ fn files_that_are_cut_off_are_refused() {
     for length in (0..bytes.len()).step_by(37).chain([7, 8, bytes.len() - 1]) {
         fs::write(&path, &bytes[..length]).unwrap();
         let error = training.opt.load(&path, &training.varmap).unwrap_err();
-        assert!(matches!(error, Error::NotACheckpoint { source: Some(_), .. }), "{length}: {error}");
+        assert!(matches!(error, Error::NotACheckpoint { cause: Some(_), .. }), "{length}: {error}");
     }
-    let message = "FILE: no checkpoint of l1: it is no safetensors file, or not a whole one \
-        (incomplete metadata, file not fully covered)";
-    training.refuses(&path, &(message.to_owned() + OTHER_FILE));
+    let message = "FILE: no checkpoint of l1: it is cut off (incomplete metadata, file not fully covered)";
+    training.refuses(&path, &(message.to_owned() + DAMAGED));
 }
 
 #[test]
 fn files_of_other_origin_are_refused() {
     let (_folder, path, mut training) = saved();
     training.varmap.save(&path).unwrap();
-    let message =
-        "FILE: no checkpoint of l1: it is a safetensors file without `l1.checkpoint` in its metadata".to_owned();
-    training.refuses(&path, &(message + OTHER_FILE));
+    training.refuses(
+        &path,
+        "FILE: no checkpoint of l1: it is a safetensors file without `l1.checkpoint` in its metadata; if it holds weights \
+         alone, `VarMap::load` reads them",
+    );
+    fs::write(&path, "epoch,loss\n1,0.25\n").unwrap();
+    training.refuses(
+        &path,
+        "FILE: no checkpoint of l1: it is no safetensors file (header too large); checkpoints are what `Checkpoint::save` \
+         writes",
+    );
 }
 
 #[test]
 fn other_versions_and_unreadable_texts_are_refused() {
     let (_folder, path, mut training) = saved();
     let whole = fs::read(&path).unwrap();
-    let message = |why: &str| format!("FILE: no checkpoint of l1: {why}{OTHER_FILE}");
+    let message = |why: &str| format!("FILE: no checkpoint of l1: {why}{DAMAGED}");
     rewrite(&path, |contents| contents["version"] = 2.into());
-    training.refuses(&path, &message("it has version 2 of the format, and this l1-core reads version 1"));
+    training.refuses(
+        &path,
+        "FILE: no checkpoint of l1: it has version 2 of the format, and this l1-core reads version 1; read it with the l1-core \
+         that wrote it, or its weights alone with `VarMap::load`",
+    );
     fs::write(&path, &whole).unwrap();
     rewrite(&path, |contents| *contents = "else".into());
     training.refuses(
@@ -605,10 +624,14 @@ fn places_that_cannot_be_written_are_errors_with_their_path() {
     let (folder, path, training) = saved();
     let missing = folder.path().join("missing").join("run.safetensors");
     let error = training.opt.save(&missing, &training.varmap).unwrap_err();
-    let Error::CheckpointIo { path: found, action: "written", source } = &error else { panic!("{error}") };
+    let Error::CheckpointIo { path: found, action: "written", cause } = &error else { panic!("{error}") };
     assert_eq!(*found, missing);
-    assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
-    assert!(error.to_string().starts_with(&format!("{}: the checkpoint cannot be written: ", missing.display())));
+    assert_eq!(cause.kind(), std::io::ErrorKind::NotFound);
+    let (file, parent) = (missing.display(), folder.path().join("missing"));
+    let message = format!("{file}: the checkpoint cannot be written: the folder {} does not exist", parent.display());
+    assert_eq!(error.to_string(), message);
+    // Its cause is in the message and is not told again by those who print the sources.
+    assert!(std::error::Error::source(&error).is_none());
 
     let occupied = folder.path().join("folder");
     fs::create_dir(&occupied).unwrap();

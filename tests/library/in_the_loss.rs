@@ -234,7 +234,7 @@ fn a_sign_constraint_is_refused_in_the_loss_with_the_way_out() {
         assert_eq!(
             error.to_string(),
             "weight: `positive` cannot stand in the loss, it has no gradient there; use a proximal optimizer \
-             (`ProxSgd`, `ProxAdamW` or `Proximal`) instead of `penalty()` or `add_subgradient`"
+             (`ProxSgd`, `ProxAdamW`, `FtrlProximal`, `Fista` or `Proximal`) instead of `penalty()` or `add_subgradient`"
         );
     }
 }

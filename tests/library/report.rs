@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Device, Var};
 use candle_nn::{LSTM, LayerNorm, Linear, VarBuilder, VarMap, layer_norm, linear};
-use l1_core::Regularized;
+use l1_core::{Regularized, Rule};
+
+use crate::models::Single;
 
 #[derive(Regularized)]
 #[l1(lambda = 0.1)]
@@ -87,15 +89,23 @@ fn a_decay_stands_beside_the_decision_whatever_that_is() {
     let report = Decayed { alone: layer(), free: layer(), penalized: layer() }.regularizer().unwrap().report().unwrap();
     let table = report.to_string();
     for line in [
-        "alone.weight 2×2 weight – nothing declared, decay = 0.01 0 0.0 % 4.0000",
+        "alone.weight 2×2 weight – no penalty, decay = 0.01 0 0.0 % 4.0000",
         "free.weight 2×2 weight – λ = 0, decay = 0.01 0 0.0 % 4.0000",
         "penalized.weight 2×2 weight penalized, l2 = 0.25, decay = 0 0.1 0 0.0 % 4.0000",
     ] {
         assert!(has_line(&table, line), "{line}\nis not in\n{table}");
     }
     let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["totals"]["decayed_entries"], 8);
     assert_eq!(json["parameters"][0]["decay"], 0.01);
     assert_eq!(json["parameters"][2]["decay"], 0.0);
+}
+
+#[test]
+fn a_model_that_is_only_decayed_says_how_much_of_it() {
+    let model = Single::new(&[1.0, 0.0], DType::F32, Rule::inherit().decay(0.1));
+    let report = model.regularizer().unwrap().report().unwrap().to_string();
+    assert!(report.ends_with("2 of 2 entries decayed, none penalized; 1 of all are exactly zero"), "{report}");
 }
 
 #[test]

@@ -56,8 +56,13 @@ def main():
         ours.append(run(bench, "--json"))
         theirs.append(run([sys.executable, str(HERE / "pytorch.py"), *rounds], "--out"))
 
+    threads = {one["threads"] for one in ours + theirs}
+    if len(threads) > 1:
+        l1, pytorch = ours[0]["threads"], theirs[0]["threads"]
+        sys.exit(f"l1 ran on {l1} threads and PyTorch on {pytorch}: unset RAYON_NUM_THREADS, or give both the same cores")
+
     def our(key, who):
-        seconds = [one[key][who] for one in ours if who in one.get(key, {})]
+        seconds = [one["works"][key][who] for one in ours if who in one["works"].get(key, {})]
         return statistics.median(seconds) if seconds else None
 
     def their(key):

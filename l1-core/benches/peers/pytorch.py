@@ -25,7 +25,9 @@ LR = 1e-3
 SHARE_S = 0.05  # a variant runs about this long in each round
 MAX_REPEATS = 2000
 
-torch.set_num_threads(os.cpu_count())
+# The cores that this process may use, which a container or taskset can make fewer. Not every system tells.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+torch.set_num_threads(CORES)
 torch.manual_seed(0)
 
 

@@ -15,6 +15,7 @@ use std::{collections::BTreeMap, error::Error, fs};
 use comfy_table::{CellAlignment, Table, presets};
 
 use rounds::{Contender, medians};
+use works::Group;
 
 /// One line of the table.
 struct Work {
@@ -56,25 +57,34 @@ impl Arguments {
                 work => arguments.works.push(work.to_owned()),
             }
         }
+        let known: Vec<_> = works::ALL.iter().flat_map(|group| group.keys).copied().collect();
+        if let Some(unknown) = arguments.works.iter().find(|work| !known.contains(&work.as_str())) {
+            return Err(format!("unknown work {unknown} (expected some of {})", known.join(", ")).into());
+        }
         Ok(arguments)
+    }
+
+    fn wants(&self, key: &str) -> bool {
+        self.works.is_empty() || self.works.iter().any(|work| work == key)
     }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::read()?;
-    println!("{} threads, {}, {} rounds; medians", rayon::current_num_threads(), simd_name(), arguments.rounds);
+    let threads = rayon::current_num_threads();
+    println!("{threads} threads, {}, {} rounds; medians", simd_name(), arguments.rounds);
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_header(["work", "l1", "candle", "candle / l1", "limit", "share of the limit"]);
     let mut seconds = BTreeMap::new();
-    for make in works::ALL {
-        let groups = make()?;
-        let wanted = |key: &str| arguments.works.is_empty() || arguments.works.iter().any(|work| work == key);
-        let groups: Vec<_> = groups.into_iter().filter(|work| wanted(work.key)).collect();
-        if groups.is_empty() {
+    for Group { keys, make } in works::ALL {
+        if !keys.iter().any(|key| arguments.wants(key)) {
             continue;
         }
-        for (work, [l1, candle, limit]) in medians(groups, arguments.rounds)? {
+        let mut works = make()?;
+        assert!(works.iter().map(|work| work.key).eq(keys.iter().copied()), "a group's keys are those of its works");
+        works.retain(|work| arguments.wants(work.key));
+        for (work, [l1, candle, limit]) in medians(works, arguments.rounds)? {
             let Some(l1) = l1 else { continue };
             let ratio = candle.map(|candle| format!("{:.1}×", candle / l1));
             let share = limit.map(|limit| match work.against {
@@ -98,7 +108,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{table}");
     if let Some(file) = arguments.json {
-        fs::write(file, serde_json::to_string_pretty(&seconds)?)?;
+        fs::write(file, serde_json::to_string_pretty(&serde_json::json!({ "threads": threads, "works": seconds }))?)?;
     }
     Ok(())
 }

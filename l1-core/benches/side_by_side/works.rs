@@ -10,11 +10,16 @@ use l1_core::{Regularized, Rule, Visitor};
 
 use crate::Work;
 
-/// Makes the works of one group, which share their arrays.
-pub(crate) type Make = fn() -> Result<Vec<Work>>;
+/// Works that share their arrays.
+pub(crate) struct Group {
+    /// The keys of its works, known before any array is made.
+    pub(crate) keys: &'static [&'static str],
+    pub(crate) make: fn() -> Result<Vec<Work>>,
+}
 
 /// In the order of the table.
-pub(crate) const ALL: [Make; 5] = [penalties::works, steps::large, steps::small, lenet::works, visits::works];
+pub(crate) const ALL: [Group; 5] =
+    [penalties::GROUP, steps::LARGE_TENSORS, steps::SMALL_TENSORS, lenet::GROUP, visits::GROUP];
 
 const LAMBDA: f64 = 1e-3;
 const LR: f64 = 1e-3;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    declared::{Declared, difference},
-    file::Opened,
+    declared::{Declared, Here, difference},
+    file::{OLDER_COPY, Opened},
 };
 use crate::{
     Result,
@@ -66,11 +66,15 @@ impl Contents {
     pub(super) fn read(file: &Opened) -> Result<Self> {
         let text = file.text()?;
         let unreadable = |error: serde_json::Error| {
-            file.no_checkpoint(format!("its text `l1.checkpoint` cannot be read ({error})"), Some(error.into()))
+            let why = format!("its text `l1.checkpoint` cannot be read ({error}); {OLDER_COPY}");
+            file.no_checkpoint(why, Some(error.into()))
         };
         let Versioned { version } = serde_json::from_str(text).map_err(unreadable)?;
         if version != VERSION {
-            let why = format!("it has version {version} of the format, and this l1-core reads version {VERSION}");
+            let why = format!(
+                "it has version {version} of the format, and this l1-core reads version {VERSION}; read it with the l1-core \
+                 that wrote it, or its weights alone with `VarMap::load`"
+            );
             return Err(file.no_checkpoint(why, None));
         }
         serde_json::from_str(text).map_err(unreadable)
@@ -80,7 +84,8 @@ impl Contents {
     pub(super) fn progress_of<P: DeserializeOwned>(&self, name: &str, file: &Opened) -> Result<P> {
         let progress = self.progress.get(name).cloned().unwrap_or_default();
         serde_json::from_value(progress).map_err(|error| {
-            file.no_checkpoint(format!("the progress of `{name}` cannot be read ({error})"), Some(error.into()))
+            let why = format!("the progress of `{name}` cannot be read ({error}); {OLDER_COPY}");
+            file.no_checkpoint(why, Some(error.into()))
         })
     }
 
@@ -90,19 +95,25 @@ impl Contents {
 
     /// Hyperparameters that are others in the file, one line each.
     pub(super) fn changed_hyperparameters<M: Method>(&self, params: &M) -> Vec<String> {
-        let model = hyperparameters(params);
+        let here = hyperparameters(params);
         let said = |map: &BTreeMap<_, String>, name: &String| {
             map.get(name).map_or_else(|| format!("no {name}"), |value| format!("{name} = {value}"))
         };
         let names =
-            self.hyperparameters.keys().chain(model.keys().filter(|name| !self.hyperparameters.contains_key(*name)));
-        let changed = names.filter(|name| self.hyperparameters.get(*name) != model.get(*name));
-        changed.map(|name| difference(M::NAME, said(&self.hyperparameters, name), said(&model, name))).collect()
+            self.hyperparameters.keys().chain(here.keys().filter(|name| !self.hyperparameters.contains_key(*name)));
+        let changed = names.filter(|name| self.hyperparameters.get(*name) != here.get(*name));
+        let line = |name| difference(M::NAME, said(&self.hyperparameters, name), said(&here, name), Here::Program);
+        changed.map(line).collect()
     }
 
     /// Declarations that are others in the file, one line each.
     pub(super) fn changed_declarations<M: Method>(&self, params: &M) -> Vec<String> {
         self.declarations.differences(&Declared::of(params.shared().regularizer))
+    }
+
+    /// Whether a field may have got another name since.
+    pub(super) fn may_be_renamed<M: Method>(&self, params: &M) -> bool {
+        self.declarations.may_be_renamed(&Declared::of(params.regularizer()))
     }
 }
 

@@ -1,6 +1,9 @@
 //! The table of rules that a checkpoint was saved under, and what has changed since.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +40,12 @@ impl Declared {
         let paths: BTreeSet<_> = self.0.keys().chain(model.0.keys()).collect();
         paths.into_iter().flat_map(|path| differences(path, self.0.get(path), model.0.get(path))).collect()
     }
+
+    /// Whether each of the two has a path that the other lacks, as after a change of a field's name.
+    pub(super) fn may_be_renamed(&self, model: &Self) -> bool {
+        let lacks = |one: &Self, other: &Self| other.0.keys().any(|path| !one.0.contains_key(path));
+        lacks(self, model) && lacks(model, self)
+    }
 }
 
 impl Declaration {
@@ -61,8 +70,8 @@ fn differences(path: &str, file: Option<&Declaration>, model: Option<&Declaratio
     let path = ParamPath::from(path);
     let (file, model) = match (file, model) {
         (Some(file), Some(model)) => (file, model),
-        (Some(file), None) => return vec![difference(path, &file.rule, "no such parameter")],
-        (None, Some(model)) => return vec![difference(path, "no such parameter", &model.rule)],
+        (Some(file), None) => return vec![difference(path, &file.rule, "no such parameter", Here::Model)],
+        (None, Some(model)) => return vec![difference(path, "no such parameter", &model.rule, Here::Model)],
         (None, None) => return Vec::new(),
     };
     let parts = [
@@ -73,15 +82,23 @@ fn differences(path: &str, file: Option<&Declaration>, model: Option<&Declaratio
     parts
         .into_iter()
         .filter(|(file, model)| file != model)
-        .map(|(file, model)| difference(&path, file, model))
+        .map(|(file, model)| difference(&path, file, model, Here::Model))
         .collect()
 }
 
+/// What the file is compared with.
+#[derive(Clone, Copy)]
+pub(super) enum Here {
+    Model,
+    /// The program around the model, which has made the optimizer.
+    Program,
+}
+
 /// One line of a list of differences.
-pub(super) fn difference(
-    what: impl std::fmt::Display,
-    file: impl std::fmt::Display,
-    model: impl std::fmt::Display,
-) -> String {
-    format!("{what}: {file} in the file, {model} in the model")
+pub(super) fn difference(what: impl Display, file: impl Display, found: impl Display, here: Here) -> String {
+    let here = match here {
+        Here::Model => "the model",
+        Here::Program => "this program",
+    };
+    format!("{what}: {file} in the file, {found} in {here}")
 }

@@ -21,6 +21,9 @@ const KEY: &str = "l1.checkpoint";
 /// The header's own name in the file, which no tensor can have.
 pub(super) const HEADER: &str = "__metadata__";
 
+/// What to do about a file that was whole once.
+pub(super) const OLDER_COPY: &str = "take an older copy of it";
+
 /// The largest header that the safetensors crate reads.
 const LARGEST_HEADER: usize = 100_000_000;
 
@@ -39,7 +42,7 @@ pub(super) fn write(path: &Path, text: String, mut tensors: Vec<(String, &Tensor
         tensors.iter().try_for_each(|(_, tensor)| write_tensor(file, tensor))
     });
     written.map_err(|error| match error {
-        candle_core::Error::Io(source) => Error::CheckpointIo { path: path.to_owned(), action: "written", source },
+        candle_core::Error::Io(cause) => Error::CheckpointIo { path: path.to_owned(), action: "written", cause },
         error => error.into(),
     })
 }
@@ -84,10 +87,15 @@ pub(super) struct Opened {
 
 impl Opened {
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let failed = |source| Error::CheckpointIo { path: path.to_owned(), action: "read", source };
+        let failed = |cause| Error::CheckpointIo { path: path.to_owned(), action: "read", cause };
         let bytes = fs::read(path).map_err(failed)?;
         let (length, header) = SafeTensors::read_metadata(&bytes).map_err(|error| {
-            let why = format!("it is no safetensors file, or not a whole one ({error})");
+            let why = match error {
+                SafeTensorError::HeaderTooSmall
+                | SafeTensorError::InvalidHeaderLength
+                | SafeTensorError::MetadataIncompleteBuffer => format!("it is cut off ({error}); {OLDER_COPY}"),
+                _ => format!("it is no safetensors file ({error}); checkpoints are what `Checkpoint::save` writes"),
+            };
             not_a_checkpoint(path, why, Some(error.into()))
         })?;
         Ok(Self { path: path.to_owned(), start: 8 + length, bytes, header })
@@ -97,7 +105,9 @@ impl Opened {
     pub(super) fn text(&self) -> Result<&str> {
         let text = self.header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
         text.map(String::as_str).ok_or_else(|| {
-            self.no_checkpoint("it is a safetensors file without `l1.checkpoint` in its metadata".to_owned(), None)
+            let why = "it is a safetensors file without `l1.checkpoint` in its metadata; if it holds weights alone, \
+                       `VarMap::load` reads them";
+            self.no_checkpoint(why.to_owned(), None)
         })
     }
 
@@ -121,13 +131,13 @@ impl Opened {
         Ok(var.set(&Tensor::from_raw_buffer(bytes, var.dtype(), var.dims(), var.device())?)?)
     }
 
-    pub(super) fn no_checkpoint(&self, why: String, source: Option<Source>) -> Error {
-        not_a_checkpoint(&self.path, why, source)
+    pub(super) fn no_checkpoint(&self, why: String, cause: Option<Cause>) -> Error {
+        not_a_checkpoint(&self.path, why, cause)
     }
 }
 
-type Source = Box<dyn std::error::Error + Send + Sync>;
+type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-fn not_a_checkpoint(path: &Path, why: String, source: Option<Source>) -> Error {
-    Error::NotACheckpoint { path: path.to_owned(), why, source }
+fn not_a_checkpoint(path: &Path, why: String, cause: Option<Cause>) -> Error {
+    Error::NotACheckpoint { path: path.to_owned(), why, cause }
 }

@@ -22,7 +22,7 @@ mod file;
 mod replace;
 
 use contents::Contents;
-use declared::difference;
+use declared::{Here, difference};
 use file::Opened;
 
 /// Training to be resumed: saved by [`Checkpoint::save`], and what [`Checkpoint::load`] tells of the one it has loaded.
@@ -30,7 +30,8 @@ use file::Opened;
 /// Going on from a checkpoint gives the same bits as not having stopped, with [`ProxSgd`](crate::ProxSgd),
 /// [`ProxAdamW`](crate::ProxAdamW) and [`FtrlProximal`](crate::FtrlProximal), if your program feeds the same batches: let them
 /// follow from [`steps`](Self::steps), or keep what they follow from in the [`note`](Self::note). (A
-/// [`Proximal`](crate::Proximal) cannot be saved: candle's optimizers do not show their state.)
+/// [`Proximal`](crate::Proximal) cannot be saved: candle's optimizers do not show their state. A [`Fista`](crate::Fista) has little
+/// to save: keep the weights with `VarMap::save`, and `minimize` again from there.)
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -105,7 +106,7 @@ use file::Opened;
 /// ```text
 /// run.safetensors: the checkpoint was saved under other declarations:
 ///   fc1.weight: lambda = 0.01 in the file, lambda = 0.02 in the model
-/// Declare what the file says, or go on under the model's: `Checkpoint::load_with(.., Declarations::Accept)`
+/// Declare what the file says, or go on under this program's: `Checkpoint::load_with(.., Declarations::Accept)`
 /// ```
 ///
 /// The learning rate and the regularizer's scale are not compared but restored: they are meant to change while training.
@@ -135,7 +136,8 @@ impl Checkpoint {
     ///
     /// * `path`: an old file there is replaced at once when the new one is whole and on the disk: whenever the program is
     ///   killed, the file at `path` is the old or the new one. (A killed save can leave a `.NAME.XXXXXX.tmp` beside it; the next
-    ///   save to the same path removes it, so that there is never more than one from one program.)
+    ///   save to the same path removes it, so that there is never more than one from one program.) A symbolic link at `path` is
+    ///   itself replaced by the file; what it pointed to stays as it was.
     /// * `varmap`: has every variable of the optimizer.
     ///
     /// # Errors
@@ -163,7 +165,7 @@ impl Checkpoint {
         let names = variables.names(optimizer)?;
         let text = Contents::of(optimizer, &names, note).and_then(|contents| contents.to_json());
         let unwritable =
-            |error| Error::CheckpointIo { path: path.to_owned(), action: "written", source: io::Error::from(error) };
+            |error| Error::CheckpointIo { path: path.to_owned(), action: "written", cause: io::Error::from(error) };
         let text = text.map_err(unwritable)?;
 
         let weights = variables.0.iter().map(|(name, var)| (name.clone(), var.as_tensor()));
@@ -209,14 +211,16 @@ impl Checkpoint {
         let file = Opened::read(path)?;
         let contents = Contents::read(&file)?;
 
-        let differences = misfits(&file, &contents, optimizer, &variables, &names);
-        if !differences.is_empty() {
-            return Err(Error::CheckpointMismatch { path: path.to_owned(), differences });
+        let misfits = Misfits::of(&file, &contents, optimizer, &variables, &names);
+        if !misfits.lines.is_empty() {
+            let way_out = misfits.way_out();
+            return Err(Error::CheckpointMismatch { path: path.to_owned(), differences: misfits.lines, way_out });
         }
         let mut changed = contents.changed_hyperparameters(optimizer.params());
         changed.extend(contents.changed_declarations(optimizer.params()));
         if declarations == Declarations::MustMatch && !changed.is_empty() {
-            return Err(Error::ChangedDeclarations { path: path.to_owned(), differences: changed });
+            let may_be_renamed = contents.may_be_renamed(optimizer.params());
+            return Err(Error::ChangedDeclarations { path: path.to_owned(), differences: changed, may_be_renamed });
         }
         let progress = names.iter().map(|name| contents.progress_of(name, &file)).collect::<Result<_>>()?;
         let mut params = optimizer.params().clone();
@@ -306,63 +310,109 @@ impl Variables {
 }
 
 /// All for which the file's tensors cannot be these variables', one line each.
-fn misfits<M: Method>(
-    file: &Opened,
-    contents: &Contents,
-    optimizer: &Stepper<M>,
-    variables: &Variables,
-    names: &[&str],
-) -> Vec<String> {
-    if contents.optimizer != M::NAME {
-        return vec![difference("optimizer", &contents.optimizer, M::NAME)];
-    }
-    let mut misfits: Vec<_> = variables.0.iter().filter_map(|(name, var)| misfit(file, name, var)).collect();
-    let known: HashSet<&str> = variables.0.iter().map(|(name, _)| name.as_str()).collect();
-    let unknown = file.names().into_iter().filter(|name| !name.starts_with(STATE) && !known.contains(name.as_str()));
-    let mut unknown: Vec<_> = unknown.map(|name| difference(name, "a variable", "no such variable")).collect();
-    unknown.sort_unstable();
-    misfits.append(&mut unknown);
+#[derive(Default)]
+struct Misfits {
+    lines: Vec<String>,
+    /// Whether a variable of the program is not in the file.
+    is_missing: bool,
+    /// Whether a variable has another shape or dtype there.
+    is_different: bool,
+}
 
-    let stepped: HashSet<&str> = names.iter().copied().collect();
-    for (name, _) in &variables.0 {
-        match (contents.progress.contains_key(name), stepped.contains(name.as_str())) {
-            (true, false) => misfits.push(difference(name, "stepped by the optimizer", "not stepped")),
-            (false, true) if file.info(name).is_some() => {
-                misfits.push(difference(name, "not stepped by the optimizer", "stepped"));
+impl Misfits {
+    fn of<M: Method>(
+        file: &Opened,
+        contents: &Contents,
+        optimizer: &Stepper<M>,
+        variables: &Variables,
+        names: &[&str],
+    ) -> Self {
+        let mut misfits = Self::default();
+        if contents.optimizer != M::NAME {
+            misfits.lines.push(difference("optimizer", &contents.optimizer, M::NAME, Here::Program));
+            return misfits;
+        }
+        let misfitting = misfits.add_variables(file, variables);
+        misfits.add_stepped(file, contents, variables, names);
+        let states = contents::state(optimizer.params());
+        if contents.state != states {
+            let list = |states: &[String]| if states.is_empty() { "no state".to_owned() } else { states.join(", ") };
+            let (in_file, here) = (format!("keeps {}", list(&contents.state)), format!("keeps {}", list(&states)));
+            misfits.lines.push(difference(M::NAME, in_file, here, Here::Program));
+            // Some of these will be why.
+            misfits.lines.extend(contents.changed_hyperparameters(optimizer.params()));
+            return misfits;
+        }
+        let mut kept: Vec<_> = names.iter().zip(optimizer.kept()).collect();
+        // The optimizer's order may be that of a VarMap, which is another one in each run.
+        kept.sort_unstable_by_key(|(name, _)| **name);
+        for (name, (_, tensors, _)) in kept {
+            if contents.progress.contains_key(*name) && !misfitting.contains(name) {
+                let tensors = states.iter().zip(tensors);
+                misfits.lines.extend(tensors.filter_map(|(state, var)| misfit(file, &state_name(name, state), var)));
             }
-            _ => {}
+        }
+        misfits
+    }
+
+    /// Returns the variables that do not fit their tensors.
+    fn add_variables<'v>(&mut self, file: &Opened, variables: &'v Variables) -> HashSet<&'v str> {
+        let mut misfitting = HashSet::new();
+        for (name, var) in &variables.0 {
+            if let Some(line) = misfit(file, name, var) {
+                self.lines.push(line);
+                misfitting.insert(name.as_str());
+                *if file.info(name).is_none() { &mut self.is_missing } else { &mut self.is_different } = true;
+            }
+        }
+        let known: HashSet<&str> = variables.0.iter().map(|(name, _)| name.as_str()).collect();
+        let mut unknown = file.names();
+        unknown.retain(|name| !name.starts_with(STATE) && !known.contains(name.as_str()));
+        unknown.sort_unstable();
+        let line = |name| difference(name, "a variable", "no such variable", Here::Program);
+        self.lines.extend(unknown.into_iter().map(line));
+        misfitting
+    }
+
+    fn add_stepped(&mut self, file: &Opened, contents: &Contents, variables: &Variables, names: &[&str]) {
+        let stepped: HashSet<&str> = names.iter().copied().collect();
+        for (name, _) in &variables.0 {
+            let (in_file, here) = match (contents.progress.contains_key(name), stepped.contains(name.as_str())) {
+                (true, false) => ("stepped by the optimizer", "not stepped"),
+                (false, true) if file.info(name).is_some() => ("not stepped by the optimizer", "stepped"),
+                _ => continue,
+            };
+            self.lines.push(difference(name, in_file, here, Here::Program));
         }
     }
-    let states = contents::state(optimizer.params());
-    if contents.state != states {
-        let list = |states: &[String]| if states.is_empty() { "no state".to_owned() } else { states.join(", ") };
-        misfits.push(difference(
-            M::NAME,
-            format!("keeps {}", list(&contents.state)),
-            format!("keeps {}", list(&states)),
-        ));
-        // Some of these will be why.
-        misfits.extend(contents.changed_hyperparameters(optimizer.params()));
-        return misfits;
-    }
-    for (name, (_, tensors, _)) in names.iter().zip(optimizer.kept()) {
-        if contents.progress.contains_key(*name) {
-            let tensors = states.iter().zip(tensors);
-            misfits.extend(tensors.filter_map(|(state, var)| misfit(file, &state_name(name, state), var)));
+
+    fn way_out(&self) -> &'static str {
+        match self {
+            // No tensor of another shape or dtype can be read into it.
+            Self { is_different: true, .. } => "Build the model and its optimizer as they were when it was saved",
+            Self { is_missing: true, .. } => {
+                "Build the model and its optimizer as they were when it was saved. To add a layer to trained ones, read the \
+                 weights alone with `VarMap::load` before the new layer is built"
+            }
+            _ => {
+                "Build the model and its optimizer as they were when it was saved, or begin anew from its weights alone, which \
+                 `VarMap::load` reads"
+            }
         }
     }
-    misfits
 }
 
 /// Why a tensor of the file cannot be copied into a variable.
 fn misfit(file: &Opened, name: &str, var: &Var) -> Option<String> {
-    let Some(info) = file.info(name) else { return Some(difference(name, "no such tensor", "a variable")) };
+    let Some(info) = file.info(name) else {
+        return Some(difference(name, "no such tensor", "a variable", Here::Program));
+    };
     let dtype = Dtype::from(var.dtype());
     if info.shape != var.dims() {
         let shape = |dims: &[usize]| format!("shape {dims:?}");
-        Some(difference(name, shape(&info.shape), shape(var.dims())))
+        Some(difference(name, shape(&info.shape), shape(var.dims()), Here::Model))
     } else if info.dtype != dtype {
-        Some(difference(name, info.dtype, dtype))
+        Some(difference(name, info.dtype, dtype, Here::Model))
     } else {
         None
     }

@@ -26,7 +26,7 @@ pub(super) fn replace<E: From<io::Error>>(
     };
     let names = TemporaryNames::of(name);
     names.remove_left_over(folder);
-    let temporary = names.create(folder)?;
+    let temporary = names.create(folder).map_err(|error| unwritable(folder, error.kind()))?;
     // Says until the program ends, in whatever way, that the file is in use. Not every file system has locks.
     let _ = temporary.as_file().try_lock();
 
@@ -39,6 +39,12 @@ pub(super) fn replace<E: From<io::Error>>(
     drop(file);
     sync_folder(folder);
     Ok(())
+}
+
+/// Why there can be no new file, without the temporary file's name, of which the caller knows nothing.
+fn unwritable(folder: &Path, kind: io::ErrorKind) -> io::Error {
+    let why = if folder.exists() { format!("takes no new file ({kind})") } else { "does not exist".to_owned() };
+    io::Error::new(kind, format!("the folder {} {why}", folder.display()))
 }
 
 /// `.NAME.XXXXXX.tmp`: which temporary files belong to a file.

@@ -1,8 +1,11 @@
 //! Optimizers that give exact zeros, and gradient clipping.
 //!
+//! Ω is the declared penalty, the sum over all penalized parameters. W_k is the total weight of the gradients in the k-th move of
+//! SGD: 1 without momentum, towards 1/(1 − μ) with it.
+//!
 //! | optimizer | step | fixed points |
 //! |---|---|---|
-//! | [`ProxSgd`] | SGD with momentum, then the prox at lr times the total weight of the gradients in the move | stationary for loss + Ω without decay |
+//! | [`ProxSgd`] | SGD with momentum, then the prox at lr·W_k | stationary for loss + Ω without decay |
 //! | [`ProxAdamW`] | AdamW, then the prox in the metric of its own move | stationary for loss + Ω without decay |
 //! | [`FtrlProximal`] | a rate for each coordinate, then the prox of all charges so far | stationary for loss + Ω |
 //! | [`Fista`] | accelerated proximal gradients on the full batch, with backtracking and restart | minima of a convex loss + Ω |
@@ -10,6 +13,9 @@
 //!
 //! All take the gradients of the **loss alone**: a penalty in the loss as well would count twice.
 //! They implement [`candle_nn::Optimizer`], so a training loop written for candle's takes them.
+//!
+//! [`ProxSgd`], [`ProxAdamW`] and [`FtrlProximal`] are each a [`Stepper`] with the parameters of its method: what it can do (the
+//! regularizer, the parameters, the steps taken, saving) is documented there.
 //!
 //! A declared `decay` is applied by [`ProxSgd`] and [`ProxAdamW`]; the others refuse it, since they have no decoupled weight decay.
 

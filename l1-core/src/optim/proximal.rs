@@ -1,4 +1,4 @@
-//! A Euclidean prox behind any candle optimizer.
+//! Any candle optimizer, and behind it a prox with one step, lr, for all coordinates.
 
 use candle_core::{Result as CandleResult, Var, backprop::GradStore};
 use candle_nn::Optimizer;
@@ -31,9 +31,9 @@ impl<C> ParamsProximal<C> {
 /// Algorithms* (2014), §4.2).
 ///
 /// **Which problem this solves.** Exact zeros come out with every `O`, but a fixed point is stationary for loss + Ω only if `O`
-/// moves by exactly `−lr·∇f`: plain SGD, candle's `SGD`. Behind an adaptive optimizer the support is all but unpenalized (with
-/// Adam on the full batch a nonzero weight ends where `|∇f| = ελ/(1 − λ)` instead of `|∇f| = λ`), and with momentum the penalty
-/// is weakened by the factor 1 − μ. Use [`ProxAdamW`](super::ProxAdamW) and [`ProxSgd`](super::ProxSgd) there.
+/// moves by exactly `−lr·∇f`: plain SGD, candle's `SGD`. Behind an adaptive optimizer the nonzero weights are all but
+/// unpenalized (with Adam on the full batch each ends where `|∇f| = ελ/(1 − λ)` instead of `|∇f| = λ`), and with momentum the
+/// penalty is weakened by the factor 1 − μ. Use [`ProxAdamW`](super::ProxAdamW) and [`ProxSgd`](super::ProxSgd) there.
 ///
 /// It cannot be saved in a [`Checkpoint`](crate::Checkpoint): candle's optimizers do not show their state.
 ///

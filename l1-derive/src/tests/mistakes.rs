@@ -18,6 +18,8 @@ fn an_unknown_key_is_answered_with_the_likely_one_or_with_all() {
     refuses(&[
         ("struct A(#[l1(lamda = 0.1)] B);", &["unknown key `lamda`: did you mean `lambda`?"]),
         ("struct A(#[l1(dacay = 0.1)] B);", &["unknown key `dacay`: did you mean `decay`?"]),
+        ("struct A(#[l1(wd = 0.1)] B);", &["unknown key `wd`: did you mean `decay`?"]),
+        ("struct A(#[l1(weightdecay = 0.1)] B);", &["unknown key `weightdecay`: did you mean `decay`?"]),
         ("struct A(#[l1(skipped)] B);", &["unknown key `skipped`: did you mean `skip`?"]),
         ("struct A(#[l1(x)] B);", &[&all]),
         (

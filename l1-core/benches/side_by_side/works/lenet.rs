@@ -6,7 +6,7 @@ use candle_core::{Device, Result, Tensor, Var};
 use candle_nn::{AdamW, Linear, Module, Optimizer, ParamsAdamW, loss};
 use l1_core::{Guard, ParamsProxAdamW, ProxAdamW, Regularized};
 
-use super::{LAMBDA, LR, waves};
+use super::{Group, LAMBDA, LR, waves};
 use crate::{Against, Work, rounds::Contender};
 
 #[derive(Regularized)]
@@ -63,7 +63,10 @@ impl Training {
     }
 }
 
-pub(crate) fn works() -> Result<Vec<Work>> {
+pub(crate) const GROUP: Group =
+    Group { keys: &["lenet_step", "lenet_regularize", "lenet_regularize_guard_before"], make: works };
+
+fn works() -> Result<Vec<Work>> {
     let whole = {
         let (with_l1, with_candle) = (Training::new()?, Training::new()?);
         let (mut prox, mut adamw) = (with_l1.prox_adamw(Guard::InPass)?, with_candle.adamw()?);

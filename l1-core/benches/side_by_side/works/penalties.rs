@@ -5,10 +5,13 @@ use std::{cell::RefCell, hint::black_box, rc::Rc};
 use candle_core::Result;
 use l1_core::Regularized;
 
-use super::{LARGE, Model};
+use super::{Group, LARGE, Model};
 use crate::{Against, Work, limits::Arrays, rounds::Contender};
 
-pub(crate) fn works() -> Result<Vec<Work>> {
+pub(crate) const GROUP: Group =
+    Group { keys: &["value", "value_and_gradient_backward", "add_subgradient"], make: works };
+
+fn works() -> Result<Vec<Work>> {
     let model = Rc::new(Model::new(LARGE)?);
     let regularizer = Rc::new(model.regularizer()?);
     let arrays = Rc::new(RefCell::new(Arrays::new(LARGE.0, LARGE.1)));

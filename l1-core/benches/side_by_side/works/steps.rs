@@ -6,11 +6,14 @@ use candle_core::{Result, backprop::GradStore};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW, SGD};
 use l1_core::{Guard, ParamsProxAdamW, ParamsProxSgd, ProxAdamW, ProxSgd, Regularized};
 
-use super::{LARGE, LR, Model};
+use super::{Group, LARGE, LR, Model};
 use crate::{Against, Work, limits::Arrays, rounds::Contender};
 
 /// 16.8 M parameters in 16 tensors.
-pub(crate) fn large() -> Result<Vec<Work>> {
+pub(crate) const LARGE_TENSORS: Group =
+    Group { keys: &["adamw", "adamw_guard_before", "sgd_momentum", "sgd_momentum_guard_before"], make: large };
+
+fn large() -> Result<Vec<Work>> {
     let arrays = Rc::new(RefCell::new(Arrays::new(LARGE.0, LARGE.1)));
     let bare = |reads_before: bool, run: fn(&mut Arrays)| {
         let arrays = arrays.clone();
@@ -59,7 +62,9 @@ pub(crate) fn large() -> Result<Vec<Work>> {
 }
 
 /// Many small tensors.
-pub(crate) fn small() -> Result<Vec<Work>> {
+pub(crate) const SMALL_TENSORS: Group = Group { keys: &["small_tensors", "medium_tensors"], make: small };
+
+fn small() -> Result<Vec<Work>> {
     let work = |key, title, size| -> Result<Work> {
         let (l1, candle) = (prox_adamw(size, Guard::InPass)?, Some(adamw_with_abs(size)?));
         Ok(Work { key, title, l1, candle, limit: None, against: Against::Limit })
