@@ -94,7 +94,7 @@ pub use kernel::Norm;
 pub use l1_derive::Regularized;
 pub use optim::{
     Charged, Fista, FtrlProximal, NonFinite, ParamsFista, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ParamsProximal,
-    ProxAdamW, ProxSgd, Proximal, Solution, Stepper, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
+    ProxAdamW, ProxSgd, Proximal, Solution, Stepper, Stop, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
 };
 pub use param::{Decision, Param, ParamPath, Reason, Role, RoleName};
 pub use penalty::Penalty;

@@ -113,7 +113,7 @@ impl Contents {
 
     /// Whether a field may have got another name since.
     pub(super) fn may_be_renamed<M: Method>(&self, params: &M) -> bool {
-        self.declarations.may_be_renamed(&Declared::of(params.regularizer()))
+        self.declarations.may_be_renamed(&Declared::of(params.shared().regularizer))
     }
 }
 
