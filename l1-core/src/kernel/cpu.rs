@@ -7,7 +7,7 @@ use num_traits::Float;
 
 use super::{
     access::{read, write},
-    chunks,
+    chunks::{self, Threads},
     formula::{AdamW, AmsGrad, Charge, DiagonalProx, Ftrl, Momentum, PlusSubgradient, Prox, Sgd, Subgradient, Sums},
     lanes::{self, Fold, LANES},
     norm::Norm,
@@ -112,7 +112,7 @@ fn add_subgradient_typed<T: Element>(
 ) -> Result<()> {
     let formula = PlusSubgradient(Charge::<T::Real>::new(penalty));
     let (grad, w) = (slice_mut::<T>(grad, layout)?, slice::<T>(w, w_layout)?);
-    pass::<T, T, 0>(formula, grad, w, [], Source::Checked);
+    pass::<T, T, 0>(Threads::all(), formula, grad, w, [], Source::Checked);
     Ok(())
 }
 
@@ -132,7 +132,7 @@ fn plus_subgradient_typed<T: Element + IntoStorage>(
 ) -> Result<CpuStorage> {
     let formula = PlusSubgradient(Charge::<T::Real>::new(penalty));
     let mut sum = slice::<T>(grad.0, grad.1)?.to_vec();
-    pass::<T, T, 0>(formula, &mut sum, slice::<T>(w.0, w.1)?, [], Source::Checked);
+    pass::<T, T, 0>(Threads::all(), formula, &mut sum, slice::<T>(w.0, w.1)?, [], Source::Checked);
     Ok(T::storage(sum))
 }
 
@@ -170,7 +170,7 @@ fn subgradient_typed<T: Element + IntoStorage>(
     let formula = Subgradient { charge: Charge::new(penalty), factor: T::Real::of(factor) };
     let w = slice::<T>(w, layout)?;
     let mut result = vec![T::default(); w.len()];
-    pass::<T, T, 0>(formula, &mut result, w, [], Source::Checked);
+    pass::<T, T, 0>(Threads::all(), formula, &mut result, w, [], Source::Checked);
     Ok(T::storage(result))
 }
 
@@ -217,7 +217,7 @@ pub fn prox_in_place(w: &Tensor, penalty: &Penalty, step: Step<'_>) -> Result<()
 }
 
 fn prox_scalar<T: Element>(w: &mut CpuStorage, layout: &Layout, penalty: &Penalty, step: f64) -> Result<()> {
-    map(Prox { charge: Charge::new(penalty), step: T::Real::of(step) }, slice_mut::<T>(w, layout)?);
+    map(Threads::all(), Prox { charge: Charge::new(penalty), step: T::Real::of(step) }, slice_mut::<T>(w, layout)?);
     Ok(())
 }
 
@@ -230,7 +230,7 @@ fn prox_diagonal<T: Element>(
 ) -> Result<()> {
     let formula = DiagonalProx(Charge::<T::Real>::new(penalty));
     let (w, steps) = (slice_mut::<T>(w, layout)?, slice::<T::Real>(steps, steps_layout)?);
-    pass::<T, T::Real, 0>(formula, w, steps, [], Source::Checked);
+    pass::<T, T::Real, 0>(Threads::all(), formula, w, steps, [], Source::Checked);
     Ok(())
 }
 
@@ -254,11 +254,12 @@ fn step_typed<T: Element>(
     step: &OptimizerStep,
     source: Source,
 ) -> Result<bool> {
-    step_slices(slice_mut::<T>(w.0, w.1)?, slice::<T>(g.0, g.1)?, state, step, source)
+    step_slices(Threads::all(), slice_mut::<T>(w.0, w.1)?, slice::<T>(g.0, g.1)?, state, step, source)
 }
 
 /// A step on slices of one length.
 pub(super) fn step_slices<T: Element>(
+    threads: Threads,
     w: &mut [T],
     g: &[T],
     state: &[Var],
@@ -267,13 +268,15 @@ pub(super) fn step_slices<T: Element>(
 ) -> Result<bool> {
     with_state(state, [const { None }; 3], 0, |state| {
         Ok(match (step, state) {
-            (OptimizerStep::Sgd(step), [None, ..]) => pass(Sgd::new(step), w, g, [], source),
-            (OptimizerStep::Sgd(step), [Some(b), ..]) => pass(Momentum::new(step), w, g, [b], source),
-            (OptimizerStep::AdamW(step), [Some(m), Some(v), None]) => pass(AdamW::new(step), w, g, [m, v], source),
-            (OptimizerStep::AdamW(step), [Some(m), Some(v), Some(largest)]) => {
-                pass(AmsGrad::new(step), w, g, [m, v, largest], source)
+            (OptimizerStep::Sgd(step), [None, ..]) => pass(threads, Sgd::new(step), w, g, [], source),
+            (OptimizerStep::Sgd(step), [Some(b), ..]) => pass(threads, Momentum::new(step), w, g, [b], source),
+            (OptimizerStep::AdamW(step), [Some(m), Some(v), None]) => {
+                pass(threads, AdamW::new(step), w, g, [m, v], source)
             }
-            (OptimizerStep::Ftrl(step), [Some(z), Some(n), ..]) => pass(Ftrl::new(step), w, g, [z, n], source),
+            (OptimizerStep::AdamW(step), [Some(m), Some(v), Some(largest)]) => {
+                pass(threads, AmsGrad::new(step), w, g, [m, v, largest], source)
+            }
+            (OptimizerStep::Ftrl(step), [Some(z), Some(n), ..]) => pass(threads, Ftrl::new(step), w, g, [z, n], source),
             _ => return Err(wrong_state()),
         })
     })

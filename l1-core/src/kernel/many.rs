@@ -12,7 +12,7 @@ use candle_core::{CpuStorage, Layout, Storage, StorageRef, Tensor, Var};
 
 use super::{
     access::{not_on_cpu, write},
-    chunks::{self, CHUNK},
+    chunks::{self, CHUNK, Threads},
     cpu::{self, IntoStorage, storage_dtype},
     number::{Element, for_dtype, slice, slice_mut},
     pass::Source,
@@ -77,9 +77,10 @@ pub(super) fn read<'i, I: Sync, A: Send, const K: usize>(
             }
         }
         chunks::many(
+            Threads::all(),
             &mut jobs[..items.len()],
             &|job| job.as_ref().map_or(0, |job| job.views.iter().map(|(_, layout)| elements(layout)).sum()),
-            &|job| {
+            &|_, job| {
                 if let Some(Reading { item, views, result }) = job {
                     *result = Some(run(item, *views));
                 }
@@ -233,12 +234,17 @@ fn step_together(
                 *job = Some(Job { w, g, state, step, spare, result: Ok(false) });
             }
         }
-        chunks::many(&mut jobs, &|job| job.as_ref().map_or(0, |job| elements(job.w.1)), &|job| {
-            if let Some(Job { w, g, state, step, spare, result }) = job {
-                let dtype = storage_dtype(w.0);
-                *result = for_dtype!("w", dtype, step_beside(*w, *g, state, step, spare, source));
-            }
-        });
+        chunks::many(
+            Threads::all(),
+            &mut jobs,
+            &|job| job.as_ref().map_or(0, |job| elements(job.w.1)),
+            &|threads, job| {
+                if let Some(Job { w, g, state, step, spare, result }) = job {
+                    let dtype = storage_dtype(w.0);
+                    *result = for_dtype!("w", dtype, step_beside(threads, *w, *g, state, step, spare, source));
+                }
+            },
+        );
         let mut results = [const { Ok(false) }; BATCH];
         for (result, job) in results.iter_mut().zip(jobs) {
             if let Some(job) = job {
@@ -256,6 +262,7 @@ fn step_together(
 
 /// Steps a copy of the weights, in the spare numbers. The locks of the state are the optimizer's own: nobody else has them.
 fn step_beside<T: Element + IntoStorage>(
+    threads: Threads,
     w: View<'_>,
     g: View<'_>,
     state: &[Var],
@@ -266,7 +273,7 @@ fn step_beside<T: Element + IntoStorage>(
     let (w, g) = (slice::<T>(w.0, w.1)?, slice::<T>(g.0, g.1)?);
     let spare = cpu::room::<T>(spare, w.len())?;
     spare.copy_from_slice(w);
-    cpu::step_slices(spare, g, state, step, source)
+    cpu::step_slices(threads, spare, g, state, step, source)
 }
 
 /// Puts numbers in the place of a tensor's own, which the caller gets.

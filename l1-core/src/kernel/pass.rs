@@ -2,7 +2,11 @@
 
 use num_traits::{Float, Zero};
 
-use super::{chunks::cut, number::Element, simd};
+use super::{
+    chunks::{Threads, cut},
+    number::Element,
+    simd,
+};
 
 /// A formula for one coordinate.
 pub(super) trait Coordinate<R, const N: usize>: Copy + Send + Sync {
@@ -29,10 +33,11 @@ pub enum Source {
     Unchecked,
 }
 
-/// Applies a formula to every coordinate, on all cores. All slices have one length.
+/// Applies a formula to every coordinate. All slices have one length.
 ///
 /// Returns whether anything was left as it was for its `g`.
 pub(super) fn pass<W: Element, G: Element<Real = W::Real>, const N: usize>(
+    threads: Threads,
     formula: impl Coordinate<W::Real, N>,
     w: &mut [W],
     g: &[G],
@@ -40,12 +45,13 @@ pub(super) fn pass<W: Element, G: Element<Real = W::Real>, const N: usize>(
     source: Source,
 ) -> bool {
     match source {
-        Source::Checked => split::<W, G, _, N, false>(formula, w, g, state),
-        Source::Unchecked => split::<W, G, _, N, true>(formula, w, g, state),
+        Source::Checked => split::<W, G, _, N, false>(threads, formula, w, g, state),
+        Source::Unchecked => split::<W, G, _, N, true>(threads, formula, w, g, state),
     }
 }
 
 fn split<W: Element, G: Element<Real = W::Real>, F: Coordinate<W::Real, N>, const N: usize, const GUARD: bool>(
+    threads: Threads,
     formula: F,
     w: &mut [W],
     g: &[G],
@@ -66,9 +72,9 @@ fn split<W: Element, G: Element<Real = W::Real>, F: Coordinate<W::Real, N>, cons
     });
     let rest = std::array::from_fn(|k| state[k].1.take().unwrap_or_default());
     let state = state.map(|(state, _)| state);
-    let (left, right) = rayon::join(
-        || split::<W, G, F, N, GUARD>(formula, w, g, state),
-        || split::<W, G, F, N, GUARD>(formula, w_rest, g_rest, rest),
+    let (left, right) = threads.both(
+        |threads| split::<W, G, F, N, GUARD>(threads, formula, w, g, state),
+        |threads| split::<W, G, F, N, GUARD>(threads, formula, w_rest, g_rest, rest),
     );
     left | right
 }
@@ -137,13 +143,13 @@ fn in_blocks<W: Element, G: Element<Real = W::Real>, F: Coordinate<W::Real, N>, 
     found
 }
 
-/// Applies a formula of one argument to every coordinate, on all cores.
-pub(super) fn map<W: Element>(formula: impl Map<W::Real>, w: &mut [W]) {
+/// Applies a formula of one argument to every coordinate.
+pub(super) fn map<W: Element>(threads: Threads, formula: impl Map<W::Real>, w: &mut [W]) {
     let Some(at) = cut(w.len()) else {
         return if W::IS_NARROW { map_in_blocks(formula, w) } else { simd::run(MapChunk { formula, w }) };
     };
     let (left, right) = w.split_at_mut(at);
-    rayon::join(|| map(formula, left), || map(formula, right));
+    threads.both(|threads| map(threads, formula, left), |threads| map(threads, formula, right));
 }
 
 struct MapChunk<'a, W, F> {
