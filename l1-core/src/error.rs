@@ -131,16 +131,16 @@ pub enum Error {
         variables: usize,
     },
 
-    /// A declared `decay` would do nothing: this optimizer has no decoupled weight decay.
+    /// A declared `decay` would do nothing: a loss has no decoupled weight decay, nor has this optimizer.
     #[error(
-        "{path}: `decay` does nothing in {optimizer}, which has no decoupled weight decay: declare a ridge, `l2`, or take \
+        "{path}: `decay` does nothing in {place}, which has no decoupled weight decay: declare a ridge, `l2`, or take \
          `ProxSgd` or `ProxAdamW`"
     )]
     DecayUnused {
         /// The parameter.
         path: ParamPath,
-        /// The optimizer.
-        optimizer: &'static str,
+        /// The optimizer, or `a loss`.
+        place: &'static str,
     },
 
     /// The penalty has no usable gradient. Cure: a proximal optimizer.

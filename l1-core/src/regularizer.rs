@@ -158,7 +158,8 @@ impl Regularizer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NothingPenalized`], and [`Error::NotInLoss`] where a parameter has a `positive` constraint.
+    /// [`Error::NothingPenalized`], [`Error::NotInLoss`] where a parameter has a `positive` constraint, and [`Error::DecayUnused`] where
+    /// a `decay` is declared: a loss has no decoupled decay. The number alone is [`value`](Self::value).
     pub fn penalty(&self) -> Result<Tensor> {
         self.check_in_loss()?;
         let wide = self.penalized().any(|(param, _)| param.tensor.dtype() == DType::F64);
@@ -212,7 +213,7 @@ impl Regularizer {
     /// ```
     ///
     /// # Errors
-    /// All before anything is written: [`Error::NothingPenalized`], [`Error::NotInLoss`], [`Error::MissingGradient`] where the
+    /// All before anything is written: [`Error::NothingPenalized`], [`Error::NotInLoss`], [`Error::DecayUnused`], [`Error::MissingGradient`] where the
     /// loss gave a penalized parameter no gradient, [`Error::GradientShape`], [`Error::GradientDType`],
     /// [`Error::GradientDevice`].
     pub fn add_subgradient(&self, mut grads: GradStore) -> Result<RegularizedGrads> {
@@ -263,6 +264,15 @@ impl Regularizer {
                 return Err(Error::NotInLoss { path: param.path.clone(), what });
             }
         }
-        Ok(())
+        self.refuse_decay("a loss")
+    }
+
+    /// Refuses a declared decay where there is no place for one.
+    pub(crate) fn refuse_decay(&self, place: &'static str) -> Result<()> {
+        let declared = |param: &&Param| param.decay.is_some_and(|decay| decay > 0.0);
+        match self.params.iter().find(declared) {
+            None => Ok(()),
+            Some(param) => Err(Error::DecayUnused { path: param.path.clone(), place }),
+        }
     }
 }

@@ -670,7 +670,7 @@ fn a_declared_decay_is_refused() {
     let model = Single::new(&[1.0], DType::F64, Rule::l1(0.1).decay(0.01));
     let params = ParamsFista::new(model.regularizer().unwrap(), || distance(&model.weight, 0.0));
     let error = Error::from(Fista::new(vec![model.weight.clone()], params).unwrap_err());
-    assert!(matches!(&error, Error::DecayUnused { path, optimizer: "Fista" } if *path == *"weight"), "{error}");
+    assert!(matches!(&error, Error::DecayUnused { path, place: "Fista" } if *path == *"weight"), "{error}");
 }
 
 #[test]

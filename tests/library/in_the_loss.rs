@@ -238,3 +238,15 @@ fn a_sign_constraint_is_refused_in_the_loss_with_the_way_out() {
         );
     }
 }
+
+#[test]
+fn a_declared_decay_is_refused_in_the_loss_where_it_would_do_nothing() {
+    let model = Single::new(&[1.0, -1.0], DType::F64, Rule::l1(0.5).decay(0.1));
+    let regularizer = model.regularizer().unwrap();
+    let expected = "weight: `decay` does nothing in a loss, which has no decoupled weight decay: declare a ridge, `l2`, or take \
+                    `ProxSgd` or `ProxAdamW`";
+    assert_eq!(regularizer.penalty().unwrap_err().to_string(), expected);
+    let grads = model.weight.sum_all().unwrap().backward().unwrap();
+    assert_eq!(regularizer.add_subgradient(grads).unwrap_err().to_string(), expected);
+    assert_eq!(regularizer.value().unwrap(), 1.0);
+}

@@ -274,7 +274,7 @@ impl<F> Fista<F> {
     fn check(&self) -> Result<()> {
         check_lr(self.step, self.is_narrow)?;
         // Again at each step: the regularizer may have been replaced.
-        vars::refuse_decay("Fista", &self.params.regularizer)?;
+        self.params.regularizer.refuse_decay("Fista")?;
         vars::check_covers(&self.params.regularizer, self.vars.iter())
     }
 
@@ -511,7 +511,7 @@ impl<F: Fn() -> CandleResult<Tensor>> Optimizer for Fista<F> {
         let vars = vars::distinct(vars)?;
         let is_narrow = vars::any_narrow(vars.iter());
         check_lr(params.lr, is_narrow)?;
-        vars::refuse_decay("Fista", &params.regularizer)?;
+        params.regularizer.refuse_decay("Fista")?;
         vars::check_covers(&params.regularizer, vars.iter())?;
         for (index, var) in vars.iter().enumerate() {
             check_precision(|| vars::path(index, var, &params.regularizer).to_string(), var.dtype())?;

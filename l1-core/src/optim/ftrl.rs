@@ -170,7 +170,7 @@ impl Method for ParamsFtrl {
     }
 
     fn check(&self) -> Result<()> {
-        vars::refuse_decay(Self::NAME, &self.regularizer)?;
+        self.regularizer.refuse_decay(Self::NAME)?;
         let is_step = self.lr > 0.0 && self.lr.is_finite() && self.lr.recip().is_finite();
         vars::check("lr", self.lr, is_step, "finite and > 0; stop before a schedule reaches 0")?;
         vars::check_strength("beta", self.beta)?;

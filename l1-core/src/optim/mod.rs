@@ -17,7 +17,8 @@
 //! [`ProxSgd`], [`ProxAdamW`] and [`FtrlProximal`] are each a [`Stepper`] with the parameters of its method: what it can do (the
 //! regularizer, the parameters, the steps taken, saving) is documented there.
 //!
-//! A declared `decay` is applied by [`ProxSgd`] and [`ProxAdamW`]; the others refuse it, since they have no decoupled weight decay.
+//! A declared `decay` is applied by [`ProxSgd`] and [`ProxAdamW`]; the others and `penalty()` refuse it, since they have no
+//! decoupled weight decay.
 
 mod adamw;
 mod clip;

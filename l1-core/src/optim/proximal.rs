@@ -86,7 +86,7 @@ impl<O: Optimizer> Proximal<O> {
     fn try_step(&mut self, grads: &GradStore) -> Result<()> {
         let lr = self.inner.learning_rate();
         vars::check_strength("lr", lr)?;
-        vars::refuse_decay("Proximal", &self.regularizer)?;
+        self.regularizer.refuse_decay("Proximal")?;
         let in_range = lr <= f32::MAX.into() || !vars::any_narrow(self.vars.iter());
         vars::check("lr", lr, in_range, "at most 3.4e38 where the arithmetic is f32")?;
         vars::check_covers(&self.regularizer, self.vars.iter())?;
@@ -111,7 +111,7 @@ impl<O: Optimizer> Optimizer for Proximal<O> {
 
     fn new(vars: Vec<Var>, params: Self::Config) -> CandleResult<Self> {
         let vars = vars::distinct(vars)?;
-        vars::refuse_decay("Proximal", &params.regularizer)?;
+        params.regularizer.refuse_decay("Proximal")?;
         vars::check_covers(&params.regularizer, vars.iter())?;
         let inner = O::new(vars.clone(), params.optimizer)?;
         Ok(Self { inner, vars, regularizer: params.regularizer })

@@ -105,15 +105,6 @@ pub(super) fn check_decay(lr: f64, weight_decay: f64, regularizer: &Regularizer)
     }
 }
 
-/// Refuses a declared decay where the optimizer has no place for one.
-pub(super) fn refuse_decay(optimizer: &'static str, regularizer: &Regularizer) -> Result<()> {
-    let declared = |param: &&Param| param.decay.is_some_and(|decay| decay > 0.0);
-    match regularizer.params().iter().find(declared) {
-        None => Ok(()),
-        Some(param) => Err(Error::DecayUnused { path: param.path.clone(), optimizer }),
-    }
-}
-
 /// Checks the gradient of one variable and looks its penalty up; whether the gradient is finite is not asked here.
 ///
 /// `None` stands for an unpenalized variable without a gradient: it is left alone.
