@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use candle_core::{DType, DeviceLocation, Shape};
 
-use crate::{Guard, ParamPath, RoleName};
+use crate::{Grouping, Guard, ParamPath, RoleName};
 
 /// `Result` with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -233,6 +233,20 @@ pub enum Error {
         found: Shape,
         /// The shape expected.
         expected: Shape,
+    },
+
+    /// A tensor has no such groups as are declared for it. Cause: a block that does not divide a matrix, `output` on a tensor whose
+    /// dimensions no layer explains, `singular` on a vector, … Cure: other groups for this field, or `lambda = 0` on it.
+    #[error("{path}: group = {group} does not fit shape {:?} (expected {expected})", shape.dims())]
+    Grouping {
+        /// The parameter's path, or the argument's name.
+        path: ParamPath,
+        /// The groups as they are declared.
+        group: Grouping,
+        /// The tensor's shape.
+        shape: Shape,
+        /// What was expected.
+        expected: String,
     },
 
     /// A tensor has a dtype for which l1 has no arithmetic.

@@ -51,7 +51,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | declare | [`Regularized`] and its derive, [`Rule`], [`Penalty`]; [`Traced`] for layers that hide their tensors |
+//! | declare | [`Regularized`] and its derive, [`Rule`], [`Penalty`], [`Curve`], [`Grouping`]; [`Traced`] for layers that hide their tensors |
 //! | what came of it | [`Regularizer`], [`Param`], [`Role`], [`Decision`], [`Report`] |
 //! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`], [`Fista`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
 //! | stop and go on | [`Checkpoint`] |
@@ -83,6 +83,7 @@ mod regularizer;
 mod report;
 mod resolve;
 mod rule;
+mod scalar;
 mod traced;
 mod visitor;
 
@@ -97,7 +98,7 @@ pub use optim::{
     ProxAdamW, ProxSgd, Proximal, Solution, Stepper, Stop, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
 };
 pub use param::{Decision, Param, ParamPath, Reason, Role, RoleName};
-pub use penalty::Penalty;
+pub use penalty::{Curve, Grouping, Penalty};
 pub use regularized::Regularized;
 pub use regularized_grads::RegularizedGrads;
 pub use regularizer::Regularizer;

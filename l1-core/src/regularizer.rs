@@ -123,7 +123,11 @@ impl Regularizer {
             let dtype = param.tensor.dtype();
             let invalid = param.decision.penalty().and_then(|penalty| penalty.scaled(scale).invalid_for(dtype));
             if let Some((key, value, expected)) = invalid {
-                let key = if key == "l2" { "l2 times the new scale" } else { "lambda times the new scale" };
+                let key = match key {
+                    "l2" => "l2 times the new scale",
+                    "element" => "element times the new scale",
+                    _ => "lambda times the new scale",
+                };
                 return Err(Error::InvalidValue { path: param.path.clone(), key, value, expected });
             }
         }

@@ -1,6 +1,6 @@
 //! What is declared at one place of a model.
 
-use crate::{Penalty, RoleName};
+use crate::{Curve, Grouping, Penalty, RoleName};
 
 /// What one field, or a struct for all its fields, declares. `#[derive(Regularized)]` writes these; so does a visit by hand.
 ///
@@ -62,9 +62,33 @@ impl Rule {
         }
     }
 
-    /// The strength of `‖w‖₁`: finite and ≥ 0, checked when visited.
+    /// The strength λ of the charge on entries or groups: finite and ≥ 0, checked when visited.
     pub const fn lambda(self, lambda: f64) -> Self {
         let penalty = self.penalty_so_far().with_lambda(lambda);
+        self.penalty(penalty)
+    }
+
+    /// How the charge grows with the size of an entry or the norm of a group; its number is checked when visited.
+    pub const fn curve(self, curve: Curve) -> Self {
+        let penalty = self.penalty_so_far().with_curve(curve);
+        self.penalty(penalty)
+    }
+
+    /// Which entries are charged together; whether the tensor has such groups is checked when visited.
+    pub const fn group(self, group: Grouping) -> Self {
+        let penalty = self.penalty_so_far().with_group(group);
+        self.penalty(penalty)
+    }
+
+    /// Charges every group with weight 1 instead of √size, or no longer.
+    pub const fn unscaled(self, unscaled: bool) -> Self {
+        let penalty = self.penalty_so_far().with_unscaled(unscaled);
+        self.penalty(penalty)
+    }
+
+    /// The strength of `element·‖w‖₁` under the groups (sparse group lasso): finite and ≥ 0, checked when visited.
+    pub const fn element(self, element: f64) -> Self {
+        let penalty = self.penalty_so_far().with_element(element);
         self.penalty(penalty)
     }
 
@@ -100,7 +124,7 @@ impl Rule {
         Self { norm: Some(norm), ..self }
     }
 
-    /// Multiplies λ and l2 of everything below: finite and ≥ 0, checked when visited.
+    /// Multiplies λ, element and l2 of everything below: finite and ≥ 0, checked when visited.
     pub const fn scale(self, scale: f64) -> Self {
         Self { scale, ..self }
     }

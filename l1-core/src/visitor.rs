@@ -250,7 +250,8 @@ impl<'a> Visitor<'a> {
     /// Notes a bare tensor: a bias if its last path segment is `bias`, else a weight, unless `role = ..` says otherwise.
     ///
     /// # Errors
-    /// [`Error::InvalidValue`] when a strength times the scales on its path is beyond the range of the tensor's arithmetic.
+    /// [`Error::InvalidValue`] when a strength times the scales on its path is beyond the range of the tensor's arithmetic,
+    /// [`Error::Grouping`] when the tensor has no such groups as are declared.
     pub fn tensor(&mut self, tensor: &Tensor) -> Result<()> {
         let role = match self.scope.role {
             Some(name) => {
@@ -266,7 +267,8 @@ impl<'a> Visitor<'a> {
     /// Notes a tensor whose role is known, as a layer does for its own.
     ///
     /// # Errors
-    /// [`Error::InvalidValue`] when a strength times the scales on its path is beyond the range of the tensor's arithmetic.
+    /// [`Error::InvalidValue`] when a strength times the scales on its path is beyond the range of the tensor's arithmetic,
+    /// [`Error::Grouping`] when the tensor has no such groups as are declared.
     pub fn param(&mut self, name: &str, role: Role, tensor: &Tensor) -> Result<()> {
         self.within(name, |visitor| visitor.record(role, tensor))
     }
@@ -325,9 +327,16 @@ impl<'a> Visitor<'a> {
     fn record(&mut self, role: Role, tensor: &Tensor) -> Result<()> {
         let Scope { penalty, decay, scale, .. } = self.scope;
         let closed = self.closed(role, tensor);
-        let penalty = penalty.map(|declared| Declared { value: declared.value.scaled(scale), ..declared });
-        if let (None, Some(penalty)) = (&closed, penalty) {
+        let mut penalty = penalty.map(|declared| Declared { value: declared.value.scaled(scale), ..declared });
+        if let (None, Some(penalty)) = (&closed, &mut penalty) {
             self.check_range(penalty.value, tensor.dtype())?;
+            let group = penalty.value.group();
+            penalty.value = penalty.value.for_tensor(role, tensor.dims()).map_err(|expected| Error::Grouping {
+                path: self.path(),
+                group,
+                shape: tensor.shape().clone(),
+                expected,
+            })?;
         }
         self.found.entries.push(Entry { path: self.path(), tensor: tensor.clone(), role, closed, penalty, decay });
         Ok(())
@@ -358,6 +367,7 @@ impl<'a> Visitor<'a> {
         let key = match key {
             _ if self.scope.scale == 1.0 => key,
             "l2" => "l2 times the scales on its path",
+            "element" => "element times the scales on its path",
             _ => "lambda times the scales on its path",
         };
         Err(Error::InvalidValue { path: self.path(), key, value, expected })

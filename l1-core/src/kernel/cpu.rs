@@ -16,7 +16,7 @@ use super::{
     simd,
     step::{Counts, OptimizerStep, Step, Work},
 };
-use crate::{Error, Penalty, Result};
+use crate::{Error, Penalty, Result, scalar::Scalar};
 
 /// `Ω(w)`; see [`super::value`].
 pub fn value(w: &Tensor, penalty: &Penalty) -> Result<f64> {

@@ -1,7 +1,8 @@
 //! Folding a slice in fixed lanes: number i goes to lane i mod 16, and lanes are joined in a tree. The order of additions follows
 //! from the length alone, whatever the vectors and threads.
 
-use super::number::{Element, Real};
+use super::number::Element;
+use crate::scalar::Scalar;
 
 /// A multiple of every vector's length, and enough independent sums to hide the latency of an addition.
 pub(super) const LANES: usize = 16;

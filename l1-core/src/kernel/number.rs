@@ -2,17 +2,12 @@
 
 use candle_core::{CpuStorage, DType, Layout};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
-use num_traits::Float;
 
 use super::simd;
-use crate::{Error, Result};
+use crate::{Error, Result, scalar::Scalar};
 
 /// A type that arithmetic is done in: f32 or f64.
-pub(crate) trait Real: Float + Default + Element<Real = Self> {
-    /// The nearest number to an f64.
-    fn of(value: f64) -> Self;
-    /// The same number as an f64.
-    fn wide(self) -> f64;
+pub(crate) trait Real: Scalar + Element<Real = Self> {
     /// The largest number whose square, and sums of squares, are numbers: 1e18 and 1e153.
     const LARGEST_WITH_SQUARE: Self;
     /// The nearest number that has a square. Adaptive rates divide by the root of squares: what is larger still would give the
@@ -44,26 +39,10 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
 
 impl Real for f32 {
     const LARGEST_WITH_SQUARE: Self = 1e18;
-    #[inline(always)]
-    fn of(value: f64) -> Self {
-        value as f32
-    }
-    #[inline(always)]
-    fn wide(self) -> f64 {
-        self.into()
-    }
 }
 
 impl Real for f64 {
     const LARGEST_WITH_SQUARE: Self = 1e153;
-    #[inline(always)]
-    fn of(value: f64) -> Self {
-        value
-    }
-    #[inline(always)]
-    fn wide(self) -> f64 {
-        self
-    }
 }
 
 macro_rules! element {
