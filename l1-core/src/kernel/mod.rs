@@ -25,6 +25,7 @@ mod norm;
 mod number;
 mod pass;
 mod simd;
+pub(crate) mod singular;
 mod step;
 
 pub(crate) use access::storage_key;
