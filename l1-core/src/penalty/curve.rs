@@ -6,7 +6,6 @@
 
 use std::fmt;
 
-use num_traits::Float;
 use serde::Serialize;
 
 use crate::scalar::Scalar;
@@ -58,21 +57,23 @@ pub(crate) trait Phi<R: Scalar>: Copy + Send + Sync {
     }
 }
 
-impl Curve {
-    /// Does something with the curve of this λ.
+impl AtLambda {
+    /// Does something with the curve, whichever it is.
     #[inline(always)]
-    pub(crate) fn with<R: Scalar, W: WithCurve<R>>(self, lambda: f64, work: W) -> W::Output {
-        let lambda = R::of(lambda);
-        match self {
-            Self::L1 => work.run(L1 { lambda }),
-            Self::Mcp(gamma) => work.run(Mcp { lambda, gamma: R::of(gamma) }),
-            Self::Scad(gamma) => work.run(Scad { lambda, gamma: R::of(gamma) }),
-            Self::Log(epsilon) => work.run(Log { lambda, epsilon: R::of(epsilon) }),
-            Self::TwoThirds => work.run(TwoThirds { lambda }),
-            Self::L0 => work.run(L0 { lambda }),
+    pub(crate) fn with<R: Scalar, W: WithCurve<R>>(self, work: W) -> W::Output {
+        let lambda = R::of(self.lambda);
+        match self.curve {
+            Curve::L1 => work.run(L1 { lambda }),
+            Curve::Mcp(gamma) => work.run(Mcp { lambda, gamma: R::of(gamma) }),
+            Curve::Scad(gamma) => work.run(Scad { lambda, gamma: R::of(gamma) }),
+            Curve::Log(epsilon) => work.run(Log { lambda, epsilon: R::of(epsilon) }),
+            Curve::TwoThirds => work.run(TwoThirds { lambda }),
+            Curve::L0 => work.run(L0 { lambda }),
         }
     }
+}
 
+impl Curve {
     /// The parameter out of its range, if it is: its value and what was expected.
     pub(crate) fn invalid(self) -> Option<(f64, &'static str)> {
         let unless = |in_range: bool, value, expected| (!in_range).then_some((value, expected));
@@ -283,8 +284,7 @@ impl<R: Scalar> TwoThirds<R> {
     #[inline(always)]
     fn root(self, a: R, beta: R) -> R {
         // A cubic through [0, 2^(−4/3)] within 1.1e-3, then Newton.
-        let mut x = R::of(1.00058)
-            + beta * (R::of(-0.374_375) + beta * (R::of(0.202_223) + beta * R::of(-1.425_15)));
+        let mut x = R::of(1.00058) + beta * (R::of(-0.374_375) + beta * (R::of(0.202_223) + beta * R::of(-1.425_15)));
         for _ in 0..R::NEWTON_STEPS {
             let cube = x * x * x;
             x = x - (x * cube - x + beta) / (R::of(4.0) * cube - R::one());
@@ -316,7 +316,13 @@ impl<R: Scalar> Phi<R> for TwoThirds<R> {
         // At the threshold r = a/2, and β = 2^(−4/3).
         let beta = self.beta(a, s);
         let is_above = beta < R::of(0.396_850_262_992_049_9) || a >= R::VAST;
-        if s * self.lambda == R::zero() { a } else if is_above { self.root(a, beta) } else { R::zero() }
+        if s * self.lambda == R::zero() {
+            a
+        } else if is_above {
+            self.root(a, beta)
+        } else {
+            R::zero()
+        }
     }
 }
 
@@ -378,7 +384,7 @@ macro_rules! in_f64 {
                         curve.$name($(self.$argument),*)
                     }
                 }
-                self.curve.with(self.lambda, Call { $($argument),* })
+                self.with(Call { $($argument),* })
             }
         }
     )*};
