@@ -1,7 +1,7 @@
 //! The derive macro of `l1-core`, which re-exports it. See [`Regularized`](macro@Regularized).
 //!
-//! The way of a type through this crate: `attr` and `value` read `#[l1(..)]`, `model` merges what they read with the type,
-//! `valid` refuses what contradicts itself, `bounds` infers what generic parameters need, and `expand` writes the
+//! The way of a type through this crate: `attr`, `value`, `number` and `word` read `#[l1(..)]`, `model` merges what they read
+//! with the type, `valid` and `penalty` refuse what makes no sense together, `bounds` infers what generic parameters need, and `expand` writes the
 //! implementation. Mistakes gather in `errors` on the way and are reported together.
 
 mod attr;
@@ -9,8 +9,11 @@ mod bounds;
 mod errors;
 mod expand;
 mod model;
+mod number;
+mod penalty;
 mod valid;
 mod value;
+mod word;
 
 #[cfg(test)]
 mod tests;

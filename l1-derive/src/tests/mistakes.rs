@@ -10,7 +10,7 @@ fn refuses(table: &[(&str, &[&str])]) {
     }
 }
 
-const FIELD_KEYS: &str = "`lambda`, `l2`, `positive`, `decay`, `bias`, `norm`, `scale`, `role`, `skip`, `opaque`, `with`, `rename`, `flatten`";
+const FIELD_KEYS: &str = "`lambda`, `curve`, `group`, `unscaled`, `element`, `l2`, `positive`, `decay`, `bias`, `norm`, `scale`, `role`, `skip`, `opaque`, `with`, `rename`, `flatten`";
 
 #[test]
 fn an_unknown_key_is_answered_with_the_likely_one_or_with_all() {
@@ -29,7 +29,7 @@ fn an_unknown_key_is_answered_with_the_likely_one_or_with_all() {
         (
             "#[l1(x = 1)] struct A(B);",
             &[
-                "unknown key `x`: expected one of `lambda`, `l2`, `positive`, `decay`, `bias`, `norm`, `transparent`, `crate`, `bound`",
+                "unknown key `x`: expected one of `lambda`, `curve`, `group`, `unscaled`, `element`, `l2`, `positive`, `decay`, `bias`, `norm`, `transparent`, `crate`, `bound`",
             ],
         ),
     ]);
@@ -148,11 +148,11 @@ fn a_number_is_finite_and_not_negative_and_has_no_suffix() {
         ("struct A(#[l1(scale = 1e400)] B);", &["`scale = 1e400` is not finite: expected a finite number ≥ 0"]),
         (
             "struct A(#[l1(lambda = 0.1f32)] B);",
-            &["`lambda = 0.1f32` has the suffix `f32`: strengths are `f64`; write the number without a suffix"],
+            &["`lambda = 0.1f32` has the suffix `f32`: it is read as `f64`; write the number without a suffix"],
         ),
         (
             "struct A(#[l1(lambda = 1u8)] B);",
-            &["`lambda = 1u8` has the suffix `u8`: strengths are `f64`; write the number without a suffix"],
+            &["`lambda = 1u8` has the suffix `u8`: it is read as `f64`; write the number without a suffix"],
         ),
     ]);
 }
