@@ -19,7 +19,10 @@ const OF_LAMBDA: &[(Key, &str)] = &[
     (Key::Curve, "it bends what λ charges"),
     (Key::Group, "it says which entries λ charges together"),
     (Key::Unscaled, "it weighs the groups that λ charges"),
-    (Key::Element, "it charges single entries beside the groups that λ charges"),
+    (
+        Key::Element,
+        "it charges single entries beside the groups that λ charges (without groups, that is `lambda` itself)",
+    ),
 ];
 
 /// Keys that do not go with `group = singular`, and how a field takes them back.
@@ -76,8 +79,8 @@ fn without_lambda(rule: &Rule, add: &str, ident: &Ident, errors: &mut Errors) {
         if let Some(call) = rule.get(*key) {
             let name = key.name();
             let message = format!(
-                "`{name}` without `lambda`: {does}; add `lambda = ..` {add} (a λ from outside `{ident}` does not count: the \
-                 nearest penalty replaces the whole), or remove `{name}`"
+                "`{name}` without `lambda`: {does}; add `lambda = ..` {add} (a λ from outside `{ident}` does not combine with \
+                 it), or remove `{name}`"
             );
             errors.at(call.span, message);
         }
@@ -138,17 +141,22 @@ impl<'a> Merged<'a> {
         self.get(key).filter(|holding| acts(holding.call))
     }
 
-    /// Whether λ is declared, or something that may have been meant as one.
+    /// Whether something stands there that may have been meant for any key.
+    fn is_unknown(&self) -> bool {
+        self.own.unknown || self.defaults.unknown
+    }
+
+    /// Whether λ is declared, or was perhaps meant to be.
     fn has_lambda(&self) -> bool {
-        self.get(Key::Lambda).is_some() || self.own.unknown || self.defaults.unknown
+        self.get(Key::Lambda).is_some() || self.is_unknown()
     }
 
     fn groups(&self) -> Groups {
         match self.get(Key::Group).map(|holding| &holding.call.argument) {
-            None => Groups::Entries,
+            None if !self.is_unknown() => Groups::Entries,
             Some(Some(Argument::Word(word))) if word.name == "element" => Groups::Entries,
             Some(Some(Argument::Word(word))) if word.name == "singular" => Groups::Singular,
-            Some(_) => Groups::Others,
+            None | Some(_) => Groups::Others,
         }
     }
 

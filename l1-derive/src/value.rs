@@ -196,9 +196,14 @@ fn predicates(literal: &LitStr) -> Result<Value> {
 
 /// The candidate that `written` most likely stands for.
 pub(crate) fn closest<'a, T>(written: &str, candidates: &'a [T], name: impl Fn(&T) -> &'static str) -> Option<&'a T> {
+    let similarity = |name: &str| {
+        // One slip in a short word (`mpc`) counts for little in the other measure.
+        let is_one_slip = written.len().min(name.len()) > 2 && strsim::osa_distance(written, name) == 1;
+        strsim::jaro_winkler(written, name).max(if is_one_slip { 0.81 } else { 0.0 })
+    };
     candidates
         .iter()
-        .map(|candidate| (strsim::jaro_winkler(written, name(candidate)), candidate))
+        .map(|candidate| (similarity(name(candidate)), candidate))
         .filter(|(similarity, _)| *similarity > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)

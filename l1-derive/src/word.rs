@@ -153,7 +153,9 @@ impl Vocabulary {
         let given: Vec<Expr> = if in_parentheses {
             let inside;
             parenthesized!(inside in input);
-            inside.parse_terminated(Expr::parse, Token![,])?.into_iter().collect()
+            let given = inside.parse_terminated(Expr::parse, Token![,]);
+            let expects = |error: Error| Error::new(error.span(), format!("`{name}` expects parameters: {error}"));
+            given.map_err(expects)?.into_iter().collect()
         } else {
             Vec::new()
         };
@@ -222,12 +224,10 @@ impl Word {
         }
         let symbols: Vec<_> = parameters.iter().map(|parameter| parameter.symbol).collect();
         let (symbols, example) = (symbols.join(" and "), self.example());
-        if given == 0 {
-            format!("`{name}` needs its {symbols}: write for example `{example}`")
-        } else {
-            format!(
-                "`{name}` takes {symbols} and nothing else, found {given} parameters: write for example `{example}`"
-            )
+        match given {
+            0 => format!("`{name}` needs its {symbols}: write for example `{example}`"),
+            1 => format!("`{name}` takes {symbols}, found 1 parameter: write for example `{example}`"),
+            _ => format!("`{name}` takes {symbols}, found {given} parameters: write for example `{example}`"),
         }
     }
 
