@@ -112,7 +112,7 @@ fn parameters_may_be_any_expression() {
     struct Net {
         #[l1(lambda = 0.1, curve = mcp(self.gamma()), group = dim(self.axis))]
         fc1: Linear,
-        #[l1(lambda = 0.1, curve = log(f64::from(1u8) / 4.0), group = block(ROWS, { ROWS + 1 }))]
+        #[l1(lambda = 0.1, curve = log(f64::from(1u8) / 4.0), group = block(ROWS, ROWS + 1))]
         fc2: Linear,
         axis: usize,
     }
@@ -345,6 +345,7 @@ macro_rules! refuses {
 
 #[test]
 fn groups_have_to_fit_the_shape() {
+    const NOTHING: usize = 0;
     refuses!(
         block(3, 2),
         (4, 6),
@@ -352,7 +353,7 @@ fn groups_have_to_fit_the_shape() {
          divides the columns)"
     );
     refuses!(
-        block(2, self.table.dims()[1] - 6),
+        block(2, NOTHING),
         (4, 6),
         "table: group = block(2, 0) does not fit shape [4, 6] (expected r > 0 that divides the rows, and c > 0 that \
          divides the columns)"
