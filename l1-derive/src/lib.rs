@@ -1,8 +1,8 @@
 //! The derive macro of `l1-core`, which re-exports it. See [`Regularized`](macro@Regularized).
 //!
 //! The way of a type through this crate: `attr`, `value`, `number` and `word` read `#[l1(..)]`, `model` merges what they read
-//! with the type, `valid` and `penalty` refuse what makes no sense together, `bounds` infers what generic parameters need, and `expand` writes the
-//! implementation. Mistakes gather in `errors` on the way and are reported together.
+//! with the type, `valid` and `penalty` refuse what makes no sense together, `bounds` infers what generic parameters need, and
+//! `expand` writes the implementation. Mistakes gather in `errors` on the way and are reported together.
 
 mod attr;
 mod bounds;
