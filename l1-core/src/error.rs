@@ -25,8 +25,8 @@ pub enum Error {
     InvalidValue {
         /// The field that carries the declaration, or the struct if it stands there.
         path: ParamPath,
-        /// The key: `lambda`, `l2`, `decay` or `scale`; or `lambda` or `l2` "times the scales on its path" or
-        /// "times the new scale" (of [`set_scale`](crate::Regularizer::set_scale)).
+        /// The key: `lambda`, `curve`, `element`, `l2`, `positive`, `decay` or `scale`; or a strength "times the scales on its
+        /// path" or "times the new scale" (of [`set_scale`](crate::Regularizer::set_scale)).
         key: &'static str,
         /// The value found.
         value: f64,
