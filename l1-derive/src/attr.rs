@@ -253,7 +253,7 @@ pub(crate) fn refuse_on_parameters(generics: &mut Generics, errors: &mut Errors)
 fn synonym(name: &str) -> Option<Key> {
     match name {
         "l1" | "alpha" | "strength" | "lasso" => Some(Key::Lambda),
-        "gamma" | "epsilon" | "mcp" | "scad" | "log" | "two_thirds" | "l0" => Some(Key::Curve),
+        "gamma" | "epsilon" | "mcp" | "scad" | "log" | "half" | "two_thirds" | "l0" => Some(Key::Curve),
         "l21" | "group_lasso" | "structured" | "output" | "input" | "nuclear" | "singular" => Some(Key::Group),
         "sparse_group" | "inner" => Some(Key::Element),
         "ridge" => Some(Key::L2),

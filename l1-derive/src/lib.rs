@@ -83,6 +83,7 @@ use proc_macro::TokenStream;
 /// | `mcp(γ)` | less and less, nothing more from γλ on | γ > 1, 3 is usual |
 /// | `scad(γ)` | as `l1` up to λ, nothing more from γλ on | γ > 2, 3.7 is usual |
 /// | `log(ε)` | λ·ln(1 + r/ε) | ε > 0 |
+/// | `half` | λ√r | |
 /// | `two_thirds` | λr^⅔ | |
 /// | `l0` | λ for every r > 0 | |
 ///

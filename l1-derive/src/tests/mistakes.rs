@@ -139,7 +139,7 @@ fn an_unknown_word_is_answered_with_the_likely_one_or_with_all() {
         ),
         (
             "struct A(#[l1(lambda = 1, curve = tanh)] B);",
-            &["unknown curve `tanh`: expected one of `l1`, `mcp(γ)`, `scad(γ)`, `log(ε)`, `two_thirds`, `l0`"],
+            &["unknown curve `tanh`: expected one of `l1`, `mcp(γ)`, `scad(γ)`, `log(ε)`, `half`, `two_thirds`, `l0`"],
         ),
         ("struct A(#[l1(lambda = 1, group = ouptut)] B);", &["unknown group `ouptut`: did you mean `output`?"]),
         ("struct A(#[l1(lambda = 1, group = blocks)] B);", &["unknown group `blocks`: did you mean `block(4, 4)`?"]),
