@@ -82,7 +82,9 @@ impl fmt::Display for Gap {
 impl Regularizer {
     /// A bound on how far loss + Ω is above its minimum over W and b, for a model that is linear in them and a convex penalty:
     ///
-    /// `gap = (1/n)·Σᵢ ℓᵢ(ηᵢ) + Ω(W) − D(u)`, `D(u) = −(1/n)·Σᵢ ℓᵢ*(−uᵢ)`, `u = s·θ`, `θᵢ = −∂ℓᵢ/∂ηᵢ`.
+    /// `gap = (1/n)·Σᵢ ℓᵢ(ηᵢ) + Ω(W) − D(u)`, `D(u) = −(1/n)·Σᵢ ℓᵢ*(−uᵢ)`, `u = s·θ`, `θᵢ = −∂ℓᵢ/∂ηᵢ`,
+    ///
+    /// n being the number of terms of the mean (examples; for squared and logistic loss examples times outputs).
     ///
     /// Without a ridge s ≤ 1 is the largest number with `‖S(s·x_gᵀθ/n, element)‖ ≤ c_g·λ` for every group; with one s is 1, and D loses
     /// `Σ_g (‖S(x_gᵀθ/n, element)‖ − c_g·λ)₊²/(2·l2)`. (S is soft-thresholding; with `positive` it is `(· − element)₊`.) Whatever the weights are,
@@ -96,7 +98,7 @@ impl Regularizer {
     ///
     /// ```
     /// use candle_core::{DType, Device, Tensor};
-    /// use candle_nn::{Linear, Module, VarBuilder, VarMap, linear, loss};
+    /// use candle_nn::{Linear, Module, Optimizer, VarBuilder, VarMap, linear, loss};
     /// use l1_core::{Fista, LinearLoss, LinearProblem, ParamsFista, Regularized, Rule, Visitor};
     ///
     /// struct Model {

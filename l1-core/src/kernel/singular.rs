@@ -270,6 +270,7 @@ pub(crate) fn distance(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::Curve;
