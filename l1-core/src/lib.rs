@@ -54,6 +54,7 @@
 //! | declare | [`Regularized`] and its derive, [`Rule`], [`Penalty`], [`Curve`], [`Grouping`]; [`Traced`] for layers that hide their tensors |
 //! | what came of it | [`Regularizer`], [`Param`], [`Role`], [`Decision`], [`Report`] |
 //! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`], [`Fista`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
+//! | how far from the minimum | [`Regularizer::duality_gap`], [`LinearProblem`], [`Gap`] |
 //! | stop and go on | [`Checkpoint`] |
 //! | the mathematics | [`kernel`]: value, subgradient, prox |
 //! | what can go wrong | [`Error`] |
@@ -64,6 +65,7 @@
 
 mod checkpoint;
 mod containers;
+mod duality;
 mod error;
 mod exact;
 mod explain;
@@ -88,6 +90,7 @@ mod traced;
 mod visitor;
 
 pub use checkpoint::{Checkpoint, Declarations};
+pub use duality::{Gap, LinearLoss, LinearProblem};
 pub use error::{Error, Result};
 pub use guard::Guard;
 pub use kernel::Norm;
