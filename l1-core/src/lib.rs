@@ -54,14 +54,16 @@
 //! | declare | [`Regularized`] and its derive, [`Rule`], [`Penalty`], [`Curve`], [`Grouping`]; [`Traced`] for layers that hide their tensors |
 //! | what came of it | [`Regularizer`], [`Param`], [`Role`], [`Decision`], [`Report`] |
 //! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`], [`Fista`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
+//! | certify | [`Regularizer::stationarity`], [`Stepper::stationarity`]: [`Stationarity`]; [`MeanGradients`] of minibatches |
 //! | stop and go on | [`Checkpoint`] |
-//! | the mathematics | [`kernel`]: value, subgradient, prox |
+//! | the mathematics | [`kernel`]: value, subgradient, prox, distance, λ_max |
 //! | what can go wrong | [`Error`] |
 //!
 //! # Features
 //!
 //! `derive` (on by default): the macro. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
 
+mod certificate;
 mod checkpoint;
 mod containers;
 mod error;
@@ -87,10 +89,13 @@ mod scalar;
 mod traced;
 mod visitor;
 
+pub use certificate::{
+    DataGradients, Distance, MeanGradients, ParamsStationarity, Stationarity, StationarityRow, ZeroTest,
+};
 pub use checkpoint::{Checkpoint, Declarations};
 pub use error::{Error, Result};
 pub use guard::Guard;
-pub use kernel::Norm;
+pub use kernel::{Norm, Place};
 #[cfg(feature = "derive")]
 pub use l1_derive::Regularized;
 pub use optim::{

@@ -94,7 +94,8 @@ mod tests {
 
     /// The largest relative error over all sizes of numbers.
     fn worst<R: Scalar>(range: std::ops::Range<i32>, root: impl Fn(R) -> R, exact: impl Fn(f64) -> f64) -> f64 {
-        let numbers = range.flat_map(|exponent| (0..97).map(move |k| (1.0 + f64::from(k) / 97.0) * 2f64.powi(exponent)));
+        let numbers =
+            range.flat_map(|exponent| (0..97).map(move |k| (1.0 + f64::from(k) / 97.0) * 2f64.powi(exponent)));
         let errors = numbers.map(|x| (root(R::of(x)).wide() / exact(R::of(x).wide()) - 1.0).abs());
         errors.fold(0.0, f64::max)
     }

@@ -283,8 +283,7 @@ impl<R: Scalar> TwoThirds<R> {
     #[inline(always)]
     fn root(self, a: R, beta: R) -> R {
         // A cubic through [0, 2^(−4/3)] within 1.1e-3, then Newton.
-        let mut x = R::of(1.00058)
-            + beta * (R::of(-0.374_375) + beta * (R::of(0.202_223) + beta * R::of(-1.425_15)));
+        let mut x = R::of(1.00058) + beta * (R::of(-0.374_375) + beta * (R::of(0.202_223) + beta * R::of(-1.425_15)));
         for _ in 0..R::NEWTON_STEPS {
             let cube = x * x * x;
             x = x - (x * cube - x + beta) / (R::of(4.0) * cube - R::one());
@@ -316,7 +315,13 @@ impl<R: Scalar> Phi<R> for TwoThirds<R> {
         // At the threshold r = a/2, and β = 2^(−4/3).
         let beta = self.beta(a, s);
         let is_above = beta < R::of(0.396_850_262_992_049_9) || a >= R::VAST;
-        if s * self.lambda == R::zero() { a } else if is_above { self.root(a, beta) } else { R::zero() }
+        if s * self.lambda == R::zero() {
+            a
+        } else if is_above {
+            self.root(a, beta)
+        } else {
+            R::zero()
+        }
     }
 }
 

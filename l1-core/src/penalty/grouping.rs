@@ -41,7 +41,10 @@ pub(crate) enum Layout {
     Elements,
     Groups(Groups),
     /// The entries are a matrix.
-    Singular { rows: usize, columns: usize },
+    Singular {
+        rows: usize,
+        columns: usize,
+    },
 }
 
 /// The groups of a contiguous tensor, seen as `slabs × rows × count × run`: group j of slab s is what has s and j as its first and third
@@ -91,7 +94,8 @@ impl Grouping {
             }
             _ => return Ok(self),
         };
-        let unknown = || format!("dim(n): which dimension of this tensor that is, no layer says; `{self}` is for layers that do");
+        let unknown =
+            || format!("dim(n): which dimension of this tensor that is, no layer says; `{self}` is for layers that do");
         dim.map(Self::Dim).ok_or_else(unknown)
     }
 
