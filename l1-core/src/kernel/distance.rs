@@ -440,3 +440,104 @@ mod singular {
         f64::NAN
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Curve, Grouping};
+
+    const CURVES: [Curve; 6] =
+        [Curve::L1, Curve::Mcp(3.0), Curve::Scad(3.7), Curve::Log(0.5), Curve::TwoThirds, Curve::L0];
+
+    fn row(values: &[f64]) -> Result<Tensor> {
+        Ok(Tensor::new(values, &Device::Cpu)?.reshape((1, values.len()))?)
+    }
+
+    /// The prox of one group: entries first, then the ridge, then the curve of the norm.
+    fn prox(part: &Part, z: &[f64], step: f64) -> Vec<f64> {
+        let soft = |z: f64| {
+            let size = if part.positive { z } else { z.abs() };
+            (size - step * part.element).max(0.0).copysign(z)
+        };
+        let ridge = 1.0 + step * part.ridge;
+        let a: Vec<_> = z.iter().map(|z| soft(*z) / ridge).collect();
+        let size = norm(&a);
+        let shrunk = part.phi.prox(size, part.weight * step / ridge);
+        a.into_iter().map(|a| if shrunk == 0.0 { 0.0 } else { a * (shrunk / size) }).collect()
+    }
+
+    /// Penalties of every kind, each with a step; steps are longer and shorter than the knees of mcp and scad.
+    fn penalties() -> impl Iterator<Item = (Penalty, f64)> {
+        let steps = [0.01, 0.3, 3.5, 6.0, 50.0];
+        let groups = [Grouping::Element, Grouping::Whole];
+        let kinds = CURVES.into_iter().flat_map(move |curve| groups.map(|group| (curve, group)));
+        let others = [(0.0, 0.0, false), (0.2, 0.0, false), (0.0, 0.7, true), (0.2, 0.7, true)];
+        kinds.flat_map(move |(curve, group)| {
+            steps.into_iter().flat_map(move |step| {
+                others.map(|(element, l2, positive)| {
+                    let penalty = Penalty::l1(0.4).with_curve(curve).with_group(group);
+                    (penalty.with_element(element).with_l2(l2).with_positive(positive), step)
+                })
+            })
+        })
+    }
+
+    #[test]
+    fn fixed_points_of_the_prox_are_stationary() -> Result<()> {
+        let mut nonzero = 0;
+        for (penalty, step) in penalties() {
+            for size in [0.03, 0.8, 5.0, 70.0] {
+                let z = [1.0, 0.2, 0.35].map(|z| size * z);
+                let part = Part::of(&row(&z)?, &penalty).unwrap_or_else(|expected| unreachable!("{expected}"));
+                // w = prox(w − t∇f) at ∇f = (w − z)/t.
+                let w: Vec<_> = match penalty.group() {
+                    Grouping::Element => z.iter().flat_map(|z| prox(&part, &[*z], step)).collect(),
+                    _ => prox(&part, &z, step),
+                };
+                nonzero += usize::from(w.iter().any(|w| *w != 0.0));
+                let gradient: Vec<_> = w.iter().zip(z).map(|(w, z)| (w - z) / step).collect();
+                for distance in distances(&row(&w)?, &row(&gradient)?, &penalty)? {
+                    assert!(distance <= 1e-14 * (1.0 + size / step), "{penalty}, step {step}, {w:?}: {distance:e}");
+                }
+            }
+        }
+        assert!(nonzero > 300, "{nonzero}");
+        Ok(())
+    }
+
+    #[test]
+    fn from_lambda_max_on_a_step_from_0_stays_at_0_to_the_last_digit() -> Result<()> {
+        let gradient = [-0.5, 1.3, -0.1];
+        for (penalty, step) in penalties().filter(|(penalty, _)| penalty.group() == Grouping::Whole) {
+            let found = lambda_max(&row(&gradient)?, &penalty, Stays::AfterStep(step))?.value;
+            let after = |lambda: f64| -> Result<Vec<f64>> {
+                let part = Part::of(&row(&gradient)?, &penalty.with_lambda(lambda));
+                let part = part.unwrap_or_else(|expected| unreachable!("{expected}"));
+                Ok(prox(&part, &gradient.map(|v| -step * v), step))
+            };
+            // Here the step comes before `element` is taken off, there after it.
+            assert_eq!(after(found * (1.0 + 1e-13))?, [0.0; 3], "{penalty} at {found}, step {step}");
+            assert_ne!(after(found * (1.0 - 1e-13))?, [0.0; 3], "{penalty} at {found}, step {step}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn norms_neither_overflow_nor_lose_what_is_small() {
+        assert_eq!(norm(&[3e300, 4e300]), 5e300);
+        assert_eq!(norm(&[3.0, 4.0, f64::INFINITY]), f64::INFINITY);
+        assert!(norm(&[f64::INFINITY, f64::NAN]).is_nan() && norm(&[f64::NAN, 1.0]).is_nan());
+        assert!((norm(&[3e-310, 4e-310]) / 5e-310 - 1.0).abs() < 1e-10);
+        assert_eq!([norm(&[]), norm(&[0.0, -0.0]), norm(&[-1e-320])], [0.0, 0.0, 1e-320]);
+        // A long sum of equal squares rounds up at each addition.
+        assert!((norm(&vec![0.1; 1_000_000]) / 100.0 - 1.0).abs() < 1e-13);
+    }
+
+    #[test]
+    fn the_smallest_number_is_found_to_the_last_digit() {
+        for bound in [0.0, 5e-324, 1e-300, 0.1, 3.0, f64::MAX] {
+            assert_eq!(smallest(|x| x >= bound), bound);
+        }
+        assert_eq!(smallest(|_| false), f64::INFINITY);
+    }
+}
