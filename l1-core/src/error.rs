@@ -249,6 +249,19 @@ pub enum Error {
         expected: String,
     },
 
+    /// A matrix whose singular values are penalized has none that can be computed. Cause: NaN or an infinity in it.
+    #[error("{path}: the singular values of this {rows} × {columns} matrix cannot be computed: {why}")]
+    SingularValues {
+        /// The parameter's path, or the argument's name.
+        path: ParamPath,
+        /// The rows of the matrix.
+        rows: usize,
+        /// Its columns.
+        columns: usize,
+        /// What was found.
+        why: String,
+    },
+
     /// A tensor has a dtype for which l1 has no arithmetic.
     #[error("`{argument}` has dtype {found:?} (expected F32, F64, BF16 or F16)")]
     UnsupportedDType {

@@ -30,6 +30,7 @@ mod number;
 mod pass;
 mod place;
 mod simd;
+pub(crate) mod singular;
 mod step;
 
 pub(crate) use access::storage_key;
