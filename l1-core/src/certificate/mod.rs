@@ -334,19 +334,14 @@ impl Tensors {
         let held = self.part.held(step);
         let mut test: Option<(ZeroTest, usize)> = None;
         self.part.each(&self.w, gradient, |group, (w, v)| {
-            if w.iter().any(|w| *w != 0.0) {
-                return;
-            }
-            let pull = self.part.pull(v);
-            let ratio = if pull == 0.0 { 0.0 } else { pull / held };
-            let leaving = usize::from(!self.part.holds(pull, Stays::AfterStep(step)));
-            match &mut test {
-                None => test = Some((ZeroTest { leaving, ratio, place: None }, group)),
-                Some((test, worst)) => {
-                    test.leaving += leaving;
-                    if is_worse(ratio, test.ratio) {
-                        (test.ratio, *worst) = (ratio, group);
-                    }
+            for pull in self.part.pulls_at_zeros(w, v) {
+                let ratio = if pull == 0.0 { 0.0 } else { pull / held };
+                let leaving = usize::from(!self.part.holds(pull, Stays::AfterStep(step)));
+                let (test, worst) =
+                    test.get_or_insert((ZeroTest { leaving: 0, ratio: f64::NEG_INFINITY, place: None }, group));
+                test.leaving += leaving;
+                if is_worse(ratio, test.ratio) {
+                    (test.ratio, *worst) = (ratio, group);
                 }
             }
         })?;

@@ -4,7 +4,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{check_dtype, place::Place};
+use super::{check_dtype, place::Place, singular};
 use crate::{
     Error, ParamPath, Penalty, Result,
     penalty::{AtLambda, Groups, Layout},
@@ -294,6 +294,17 @@ impl Part {
         norm_of(v.iter().map(|v| self.outside(*v)))
     }
 
+    /// The pull at a group that is 0, none at another; for a matrix, that at each singular value which is 0.
+    pub(crate) fn pulls_at_zeros(&self, w: &[f64], v: &[f64]) -> Vec<f64> {
+        match self.layout {
+            Layout::Singular { rows, columns } => {
+                singular::pulls(w, v, rows, columns, self.ulp).unwrap_or_else(|_| vec![f64::NAN])
+            }
+            _ if w.iter().any(|w| *w != 0.0) => Vec::new(),
+            Layout::Elements | Layout::Groups(_) => vec![self.pull(v)],
+        }
+    }
+
     /// ‖w_g‖ and the distance of one group.
     pub(crate) fn distance(&self, w: &[f64], v: &[f64]) -> (f64, f64) {
         let r = norm(w);
@@ -414,31 +425,6 @@ fn check_penalty(penalty: &Penalty) -> Result<()> {
 fn misfit(argument: &str, tensor: &Tensor, penalty: &Penalty, expected: String) -> Error {
     let (path, shape) = (ParamPath::from(argument), tensor.shape().clone());
     Error::Grouping { path, group: penalty.group(), shape, expected }
-}
-
-// SINGULAR: stands in for `super::singular` until that module is there. NaN certifies nothing.
-mod singular {
-    use crate::{Result, penalty::AtLambda};
-
-    pub(super) fn distance(
-        _: &[f64],
-        _: &[f64],
-        _rows: usize,
-        _columns: usize,
-        _: AtLambda,
-        _ridge: f64,
-        _ulp: f64,
-    ) -> f64 {
-        f64::NAN
-    }
-
-    pub(super) fn rank(_: &[f64], rows: usize, columns: usize, _ulp: f64) -> Result<usize> {
-        Ok(rows.min(columns))
-    }
-
-    pub(super) fn spectral_norm(_: &[f64], _rows: usize, _columns: usize) -> f64 {
-        f64::NAN
-    }
 }
 
 #[cfg(test)]
