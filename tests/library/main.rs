@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod certificate;
+mod certificate_peers;
 mod checkpoint;
 mod clipping;
 mod composed;
