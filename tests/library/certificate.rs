@@ -10,7 +10,7 @@ use l1_core::{
 use proptest::prelude::*;
 
 use crate::{
-    models::{LinearModel, Single, flat, gradients},
+    models::{LinearModel, Single, gradients},
     stationary::{Groups, LAMBDA, Logistic},
 };
 
