@@ -109,9 +109,9 @@ pub enum Error {
         why: String,
     },
 
-    /// Gradients that hold the penalty already were given to a proximal optimizer, which would charge it again.
+    /// Gradients that hold the penalty already were given to a proximal optimizer or to a certificate, which would charge it again.
     #[error(
-        "these gradients hold the penalty already (`add_subgradient`), and a proximal optimizer would charge it a second time: \
+        "these gradients hold the penalty already (`add_subgradient`), and a proximal optimizer or a certificate would charge it a second time: \
          give it the gradients of the loss alone"
     )]
     ChargedTwice,
