@@ -25,8 +25,8 @@ pub enum Error {
     InvalidValue {
         /// The field that carries the declaration, or the struct if it stands there.
         path: ParamPath,
-        /// The key: `lambda`, `l2`, `decay` or `scale`; or `lambda` or `l2` "times the scales on its path" or
-        /// "times the new scale" (of [`set_scale`](crate::Regularizer::set_scale)).
+        /// The key: `lambda`, `curve`, `element`, `l2`, `positive`, `decay` or `scale`; or a strength "times the scales on its
+        /// path" or "times the new scale" (of [`set_scale`](crate::Regularizer::set_scale)).
         key: &'static str,
         /// The value found.
         value: f64,
@@ -111,8 +111,8 @@ pub enum Error {
 
     /// Gradients that hold the penalty already were given to a proximal optimizer or to a certificate, which would charge it again.
     #[error(
-        "these gradients hold the penalty already (`add_subgradient`), and a proximal optimizer or a certificate would charge it a second time: \
-         give it the gradients of the loss alone"
+        "these gradients hold the penalty already (`add_subgradient`), and a proximal optimizer or a certificate would charge \
+         it a second time: give it the gradients of the loss alone"
     )]
     ChargedTwice,
 

@@ -1,9 +1,9 @@
 //! The grammar of `#[l1(..)]`: tokens → keys, each with its place in the source and its value.
 //!
-//! To add a key, add a row to [`Key`]. If it is a part of a rule and takes a `Number`, a `Flag` or a `Role`, that is all:
-//! it becomes a call of the method of the same name on `Rule`. Another kind of value is a [`Grammar`] (and, in a rule, an
-//! `Argument`) in [`crate::value`]; a key that is no part of a rule gets its meaning in [`crate::model`]. What it
-//! contradicts stands in [`crate::valid`].
+//! To add a key, add a row to [`Key`]. If it is a part of a rule and takes a `Number`, a `Flag` or a `Word`, that is all:
+//! it becomes a call of the method of the same name on `Rule`. The words stand in [`crate::word`]. Another kind of value is
+//! a [`Grammar`] (and, in a rule, an `Argument`) in [`crate::value`]; a key that is no part of a rule gets its meaning in
+//! [`crate::model`]. What it contradicts stands in [`crate::valid`], and for the penalty in [`crate::penalty`].
 
 use proc_macro2::{Ident, Span, TokenTree};
 use syn::ext::IdentExt;
@@ -14,6 +14,7 @@ use syn::{Attribute, Error, Expr, GenericParam, Generics, MacroDelimiter, Meta, 
 
 use crate::errors::Errors;
 use crate::value::{Grammar, Value, closest, found};
+use crate::word::{CURVES, GROUPS, ROLES};
 
 /// Where a key may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub(crate) enum Place {
 }
 
 macro_rules! keys {
-    ($($key:ident = $name:literal, on $place:ident, takes $grammar:ident;)*) => {
+    ($($key:ident = $name:literal, on $place:ident, takes $grammar:expr;)*) => {
         /// Every key of `#[l1(..)]`. The order is that of the calls in the generated code.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) enum Key { $($key),* }
@@ -41,7 +42,8 @@ macro_rules! keys {
             }
 
             const fn grammar(self) -> Grammar {
-                match self { $(Self::$key => Grammar::$grammar),* }
+                use Grammar::*;
+                match self { $(Self::$key => $grammar),* }
             }
         }
     };
@@ -49,13 +51,17 @@ macro_rules! keys {
 
 keys! {
     Lambda      = "lambda",      on Either, takes Number;
+    Curve       = "curve",       on Either, takes Word(&CURVES);
+    Group       = "group",       on Either, takes Word(&GROUPS);
+    Unscaled    = "unscaled",    on Either, takes Flag;
+    Element     = "element",     on Either, takes Number;
     L2          = "l2",          on Either, takes Number;
     Positive    = "positive",    on Either, takes Flag;
     Decay       = "decay",       on Either, takes Number;
     Bias        = "bias",        on Either, takes Flag;
     Norm        = "norm",        on Either, takes Flag;
     Scale       = "scale",       on Field,  takes Number;
-    Role        = "role",        on Field,  takes Role;
+    Role        = "role",        on Field,  takes Word(&ROLES);
     Skip        = "skip",        on Field,  takes Reason;
     Opaque      = "opaque",      on Field,  takes Nothing;
     With        = "with",        on Field,  takes Function;
@@ -69,6 +75,11 @@ keys! {
 impl Key {
     fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|key| key.name() == name)
+    }
+
+    /// Whether it is a part of a rule.
+    pub(crate) fn is_of_rule(self) -> bool {
+        self.grammar().is_argument()
     }
 
     fn is_allowed(self, place: Place) -> bool {
@@ -98,7 +109,11 @@ pub(crate) struct Item {
 
 /// The keys of one type or field, from all its `#[l1(..)]`.
 #[derive(Debug, Default)]
-pub(crate) struct Items(Vec<Item>);
+pub(crate) struct Items {
+    items: Vec<Item>,
+    /// Whether something stands there that is no key: it may have been meant for any.
+    pub(crate) unknown: bool,
+}
 
 impl Items {
     /// Reads every `#[l1(..)]` among `attrs`.
@@ -119,25 +134,27 @@ impl Items {
                         _ => errors.append(mistakes),
                     }
                 }
-                meta => errors.push(Error::new_spanned(
-                    meta,
-                    "expected keys in parentheses: write `#[l1(..)]`, for example `#[l1(lambda = 0.001)]`",
-                )),
+                meta => {
+                    items.unknown = true;
+                    let message =
+                        "expected keys in parentheses: write `#[l1(..)]`, for example `#[l1(lambda = 0.001)]`";
+                    errors.push(Error::new_spanned(meta, message));
+                }
             }
         }
         items
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&Item> {
-        self.0.iter().find(|item| item.key == key)
+        self.items.iter().find(|item| item.key == key)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Item> {
-        self.0.iter()
+        self.items.iter()
     }
 
     pub(crate) fn into_iter(self) -> impl Iterator<Item = Item> {
-        self.0.into_iter()
+        self.items.into_iter()
     }
 
     /// Reads `key, key = value, ..`. After a mistake it goes on behind the next comma.
@@ -145,7 +162,8 @@ impl Items {
         while !input.is_empty() {
             // A fork, because a value that is given up halfway must not fail the whole attribute.
             let ahead = input.fork();
-            match self.read_item(&ahead, place, errors).and_then(|()| end_of_item(&ahead)) {
+            let item = self.read_item(&ahead, place, errors);
+            match item.and_then(|()| end_of_item(&ahead).inspect_err(|_| self.unknown = true)) {
                 Ok(()) => input.advance_to(&ahead),
                 Err(error) => {
                     errors.push(error);
@@ -165,6 +183,7 @@ impl Items {
 
     fn read_item(&mut self, input: ParseStream<'_>, place: Place, errors: &mut Errors) -> Result<()> {
         let ident = input.call(Ident::parse_any).map_err(|_| {
+            self.unknown = true;
             Error::new(input.span(), format!("expected a key such as `lambda = 0.001`, found {}", found(input)))
         })?;
         let behind = input.fork();
@@ -178,7 +197,7 @@ impl Items {
 
     /// Reads what follows `ident`, from the `=` on.
     fn read_value(&mut self, ident: &Ident, place: Place, input: ParseStream<'_>, errors: &mut Errors) -> Result<()> {
-        let key = known(ident, place)?;
+        let key = known(ident, place).inspect_err(|_| self.unknown = true)?;
         let twice = self.get(key).is_some();
         if twice {
             errors.at(ident.span(), format!("`{}` is given twice: keep one of the two", key.name()));
@@ -189,7 +208,7 @@ impl Items {
             Err(error) => (None, Err(error)),
         };
         if !twice {
-            self.0.push(Item { key, span: ident.span(), value });
+            self.items.push(Item { key, span: ident.span(), value });
         }
         outcome
     }
@@ -233,7 +252,10 @@ pub(crate) fn refuse_on_parameters(generics: &mut Generics, errors: &mut Errors)
 /// What users of other libraries write, and the key that means it.
 fn synonym(name: &str) -> Option<Key> {
     match name {
-        "l1" | "alpha" | "strength" => Some(Key::Lambda),
+        "l1" | "alpha" | "strength" | "lasso" => Some(Key::Lambda),
+        "gamma" | "epsilon" | "mcp" | "scad" | "log" | "half" | "two_thirds" | "l0" => Some(Key::Curve),
+        "l21" | "group_lasso" | "structured" | "output" | "input" | "nuclear" | "singular" => Some(Key::Group),
+        "sparse_group" | "inner" => Some(Key::Element),
         "ridge" => Some(Key::L2),
         "weight_decay" | "weightdecay" | "wd" => Some(Key::Decay),
         "ignore" | "exclude" => Some(Key::Skip),
@@ -252,7 +274,7 @@ fn known(ident: &Ident, place: Place) -> Result<Key> {
             let here = if place == Place::Field { "a field" } else { "the struct or enum" };
             format!("`{name}` belongs {}, not on {here}", key.home())
         }
-        None => match synonym(&name).or_else(|| closest(&name, Key::ALL, |key| key.name())) {
+        None => match synonym(&name).or_else(|| closest(&name, Key::ALL, |key| key.name()).copied()) {
             Some(key) if key.is_allowed(place) => {
                 format!("unknown key `{name}`: did you mean `{}`?", key.name())
             }

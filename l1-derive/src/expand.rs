@@ -10,7 +10,7 @@ use syn::{DeriveInput, Member, Type};
 use crate::attr::Key;
 use crate::bounds;
 use crate::errors::Errors;
-use crate::model::{Field, Model, Rule, Shape, Treatment, Variant};
+use crate::model::{Call, Field, Model, Rule, Shape, Treatment, Variant};
 use crate::value::Argument;
 
 /// The whole macro.
@@ -154,26 +154,27 @@ impl<'a> Body<'a> {
         let library = self.library;
         let (start, calls) = match (start, rule.calls()) {
             (Some(start), calls) => (quote!(#start), calls),
-            (None, [(Key::Lambda, argument), calls @ ..]) => {
-                let lambda = self.argument(argument);
+            (None, [Call { key: Key::Lambda, argument, .. }, calls @ ..]) => {
+                let lambda = self.argument(argument.as_ref());
                 (quote!(#library::Rule::l1(#lambda)), calls)
             }
             (None, calls) => (quote!(#library::Rule::inherit()), calls),
         };
-        let calls = calls.iter().map(|(key, argument)| {
+        let calls = calls.iter().map(|Call { key, argument, .. }| {
             let method = format_ident!("{}", key.name());
-            let argument = self.argument(argument);
+            let argument = self.argument(argument.as_ref());
             quote!(.#method(#argument))
         });
         quote!(#start #(#calls)*)
     }
 
-    fn argument(&self, argument: &Argument) -> TokenStream {
-        let library = self.library;
+    /// Nothing stands for a mistaken value, but nothing is written then.
+    fn argument(&self, argument: Option<&Argument>) -> TokenStream {
         match argument {
-            Argument::Number(number) => number.clone(),
-            Argument::Flag(flag) => quote!(#flag),
-            Argument::Role(variant) => quote!(#library::RoleName::#variant),
+            Some(Argument::Number(number)) => number.tokens.clone(),
+            Some(Argument::Flag(flag)) => quote!(#flag),
+            Some(Argument::Word(word)) => word.write(self.library),
+            None => TokenStream::new(),
         }
     }
 }

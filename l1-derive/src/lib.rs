@@ -1,16 +1,19 @@
 //! The derive macro of `l1-core`, which re-exports it. See [`Regularized`](macro@Regularized).
 //!
-//! The way of a type through this crate: `attr` and `value` read `#[l1(..)]`, `model` merges what they read with the type,
-//! `valid` refuses what contradicts itself, `bounds` infers what generic parameters need, and `expand` writes the
-//! implementation. Mistakes gather in `errors` on the way and are reported together.
+//! The way of a type through this crate: `attr`, `value`, `number` and `word` read `#[l1(..)]`, `model` merges what they read
+//! with the type, `valid` and `penalty` refuse what makes no sense together, `bounds` infers what generic parameters need, and
+//! `expand` writes the implementation. Mistakes gather in `errors` on the way and are reported together.
 
 mod attr;
 mod bounds;
 mod errors;
 mod expand;
 mod model;
+mod number;
+mod penalty;
 mod valid;
 mod value;
+mod word;
 
 #[cfg(test)]
 mod tests;
@@ -50,12 +53,16 @@ use proc_macro::TokenStream;
 /// | key | on the type | on a field | meaning |
 /// |---|---|---|---|
 /// | `lambda = EXPR` | ✓ | ✓ | strength λ of the penalty |
+/// | `curve = CURVE` | ✓ | ✓ | how λ charges the size of a weight or the norm of a group; `l1` if nothing is said |
+/// | `group = GROUP` | ✓ | ✓ | what λ charges together; `element` if nothing is said |
+/// | `unscaled` | ✓ | ✓ | every group has weight 1 in place of √size |
+/// | `element = EXPR` | ✓ | ✓ | adds element·‖w‖₁ under groups (sparse group lasso) |
 /// | `l2 = EXPR` | ✓ | ✓ | adds the ridge ½·l2·‖w‖² |
 /// | `positive` | ✓ | ✓ | constrains weights to w ≥ 0 |
 /// | `decay = EXPR` | ✓ | ✓ | decoupled weight decay (AdamW's), in place of the optimizer's own `weight_decay`; 0: none |
 /// | `bias` | ✓ | ✓ | penalizes and decays biases too |
 /// | `norm` | ✓ | ✓ | penalizes and decays scales and shifts of normalizations too |
-/// | `scale = EXPR` | | ✓ | multiplies λ and l2 of everything below the field |
+/// | `scale = EXPR` | | ✓ | multiplies λ, element and l2 of everything below the field |
 /// | `role = ROLE` | | ✓ | what a bare tensor is: `weight`, `bias`, `norm`, `embedding` or `buffer` |
 /// | `skip`, `skip = ".."` | | ✓ | no declaration reaches it (but an optimizer's own `weight_decay` does), with the reason that reports show |
 /// | `opaque` | | ✓ | not looked into; reports say so |
@@ -67,11 +74,37 @@ use proc_macro::TokenStream;
 /// | `bound = ".."` | ✓ | | where-predicates that replace the inferred ones; may be empty |
 ///
 /// `EXPR` is a number or any expression of type `f64` with `self` in scope (in an enum, the whole enum). Literals are
-/// checked here (finite, ≥ 0), other expressions when the model is visited. `positive`, `bias` and `norm` may be followed by
-/// `= true` or `= false`.
+/// checked here (finite, ≥ 0), other expressions when the model is visited. `unscaled`, `positive`, `bias` and `norm` may be
+/// followed by `= true` or `= false`.
+///
+/// | CURVE | charges a norm r ≥ 0 | parameter |
+/// |---|---|---|
+/// | `l1` | λr | |
+/// | `mcp(γ)` | less and less, nothing more from γλ on | γ > 1, 3 is usual |
+/// | `scad(γ)` | as `l1` up to λ, nothing more from γλ on | γ > 2, 3.7 is usual |
+/// | `log(ε)` | λ·ln(1 + r/ε) | ε > 0 |
+/// | `half` | λ√r | |
+/// | `two_thirds` | λr^⅔ | |
+/// | `l0` | λ for every r > 0 | |
+///
+/// | GROUP | what is charged together, and becomes 0 together |
+/// |---|---|
+/// | `element` | every entry by itself |
+/// | `output`, `input` | what makes one output feature, what one input feature is used for; for layers, which know their dimensions |
+/// | `dim(n)` | what has one index in dimension n, from 0 |
+/// | `kernel` | one kernel of a convolution |
+/// | `block(r, c)` | r rows and c columns of a matrix, r and c ≥ 1, which they have to divide |
+/// | `whole` | the whole tensor |
+/// | `singular` | no entries, but the singular values of a matrix; not with `element` or `positive` |
+///
+/// γ and ε are like EXPR; n, r and c are integers or expressions of type `usize`. Whether a tensor has such groups is known when
+/// the model is visited.
 ///
 /// Keys on the type are defaults for its fields; a field overrides them key by key. Across types the nearest penalty replaces
 /// the whole penalty, and `decay`, `bias` and `norm` are inherited each for itself. Several `#[l1(..)]` on one item are one.
+///
+/// `curve`, `group`, `unscaled` and `element` say how a λ charges: they need a `lambda` on the field or its type. On a type
+/// without one they hold for those of its fields that have one.
 ///
 /// # Paths
 ///
@@ -92,6 +125,7 @@ use proc_macro::TokenStream;
 /// ```text
 /// error: unknown key `lamda`: did you mean `lambda`?
 /// error: `lambda = -1` is negative: expected a finite number ≥ 0
+/// error: `mcp` needs its γ: write for example `mcp(3.0)`
 /// error: `l2` beside `skip`: a skipped field takes no key but `rename`; remove one of the two
 /// ```
 #[proc_macro_derive(Regularized, attributes(l1))]

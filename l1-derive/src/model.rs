@@ -7,6 +7,7 @@ use syn::{Data, DeriveInput, ExprPath, Fields, Generics, LitStr, Member, Type, W
 
 use crate::attr::{Items, Key, Place, refuse_on_parameters, refuse_on_variant};
 use crate::errors::Errors;
+use crate::penalty;
 use crate::valid;
 use crate::value::{Argument, Value};
 
@@ -63,7 +64,20 @@ pub(crate) enum Treatment {
 
 /// What is declared at one place: calls of methods of `Rule`, in the order of [`Key`].
 #[derive(Debug, Default)]
-pub(crate) struct Rule(Vec<(Key, Argument)>);
+pub(crate) struct Rule {
+    calls: Vec<Call>,
+    /// Whether something beside them could not be understood.
+    pub(crate) unknown: bool,
+}
+
+/// A call of the method of `Rule` that has the name of the key.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) key: Key,
+    pub(crate) span: Span,
+    /// `None` when the value was mistaken.
+    pub(crate) argument: Option<Argument>,
+}
 
 impl Model {
     /// Reads the whole type. What comes back is to be used only if no mistake was found.
@@ -86,16 +100,17 @@ impl Model {
                 None
             }
         };
+        let mut defaults = Rule::of(&items);
         if let Some(shape) = &shape {
-            valid::reach(&items, &input.ident, shape, errors);
+            valid::reach(&defaults, &input.ident, shape, errors);
+            penalty::check(&input.ident, &defaults, shape, errors);
         }
-        let shape = shape.unwrap_or(Shape::Struct(Vec::new()));
+        let mut shape = shape.unwrap_or(Shape::Struct(Vec::new()));
+        penalty::hand_down(&mut defaults, &mut shape);
         let mut library = quote!(::l1_core);
         let mut bound = None;
-        let mut defaults = Rule::default();
         for item in items.into_iter() {
             match item.value {
-                Some(Value::Argument(argument)) => defaults.add(item.key, argument),
                 Some(Value::Path(path)) => library = quote!(#path),
                 Some(Value::Predicates(predicates)) => bound = Some(predicates),
                 _ => {}
@@ -113,6 +128,19 @@ impl Shape {
             Self::Enum(variants) => ([].as_slice(), variants.as_slice()),
         };
         fields.iter().chain(variants.iter().flat_map(|variant: &Variant| &variant.fields))
+    }
+
+    /// The rules of all fields that are visited.
+    pub(crate) fn rules_mut(&mut self) -> impl Iterator<Item = &mut Rule> {
+        let (fields, variants) = match self {
+            Self::Struct(fields) => (fields.as_mut_slice(), [].as_mut_slice()),
+            Self::Enum(variants) => ([].as_mut_slice(), variants.as_mut_slice()),
+        };
+        let fields = fields.iter_mut().chain(variants.iter_mut().flat_map(|variant: &mut Variant| &mut variant.fields));
+        fields.filter_map(|field| match &mut field.treatment {
+            Treatment::Visit(rule) | Treatment::VisitWith(rule, _) => Some(rule),
+            Treatment::Skip(_) | Treatment::Opaque => None,
+        })
     }
 }
 
@@ -158,12 +186,11 @@ impl Field {
             Naming::Own => Some(Segment { name: own, rename: None }),
             Naming::Alone | Naming::Transparent => None,
         };
-        let mut rule = Rule::default();
+        let rule = Rule::of(&items);
         let mut with = None;
         let mut unvisited = None;
         for item in items.into_iter() {
             match (item.key, item.value) {
-                (key, Some(Value::Argument(argument))) => rule.add(key, argument),
                 (_, Some(Value::Function(path))) => with = Some(path),
                 (_, Some(Value::Reason(reason))) => unvisited = Some(Treatment::Skip(reason)),
                 (_, Some(Value::Name(name))) => {
@@ -182,18 +209,43 @@ impl Field {
         Self { member, ty: field.ty, segment, treatment }
     }
 
-    pub(crate) fn is_visited(&self) -> bool {
-        matches!(self.treatment, Treatment::Visit(_) | Treatment::VisitWith(..))
+    /// Its rule, if it is visited.
+    pub(crate) fn rule(&self) -> Option<&Rule> {
+        match &self.treatment {
+            Treatment::Visit(rule) | Treatment::VisitWith(rule, _) => Some(rule),
+            Treatment::Skip(_) | Treatment::Opaque => None,
+        }
     }
 }
 
 impl Rule {
-    fn add(&mut self, key: Key, argument: Argument) {
-        let at = self.0.partition_point(|(earlier, _)| *earlier < key);
-        self.0.insert(at, (key, argument));
+    fn of(items: &Items) -> Self {
+        let mut rule = Self { calls: Vec::new(), unknown: items.unknown };
+        for item in items.iter().filter(|item| item.key.is_of_rule()) {
+            let argument = match &item.value {
+                Some(Value::Argument(argument)) => Some(argument.clone()),
+                _ => None,
+            };
+            rule.add(Call { key: item.key, span: item.span, argument });
+        }
+        rule
     }
 
-    pub(crate) fn calls(&self) -> &[(Key, Argument)] {
-        &self.0
+    pub(crate) fn add(&mut self, call: Call) {
+        let at = self.calls.partition_point(|earlier| earlier.key < call.key);
+        self.calls.insert(at, call);
+    }
+
+    pub(crate) fn calls(&self) -> &[Call] {
+        &self.calls
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<&Call> {
+        self.calls.iter().find(|call| call.key == key)
+    }
+
+    /// Takes the calls of these keys out of it.
+    pub(crate) fn take(&mut self, keys: &[Key]) -> Vec<Call> {
+        self.calls.extract_if(.., |call| keys.contains(&call.key)).collect()
     }
 }

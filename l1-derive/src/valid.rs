@@ -7,8 +7,7 @@ use syn::{Fields, Member};
 
 use crate::attr::{Item, Items, Key};
 use crate::errors::Errors;
-use crate::model::{Field, Naming, Segment, Shape};
-use crate::value::Value;
+use crate::model::{Field, Naming, Rule, Segment, Shape};
 
 /// Pairs that cannot stand on one field, and why.
 const CONTRADICTIONS: &[(Key, Key, &str)] = &[
@@ -101,8 +100,8 @@ pub(crate) fn segments(fields: &[Field], errors: &mut Errors) {
 }
 
 /// A rule on the type has to reach a field.
-pub(crate) fn reach(items: &Items, ident: &Ident, shape: &Shape, errors: &mut Errors) {
-    if shape.fields().any(Field::is_visited) {
+pub(crate) fn reach(defaults: &Rule, ident: &Ident, shape: &Shape, errors: &mut Errors) {
+    if shape.fields().any(|field| field.rule().is_some()) {
         return;
     }
     let why = if shape.fields().next().is_none() {
@@ -110,7 +109,7 @@ pub(crate) fn reach(items: &Items, ident: &Ident, shape: &Shape, errors: &mut Er
     } else {
         format!("all fields of `{ident}` are skipped or opaque")
     };
-    for item in items.iter().filter(|item| matches!(item.value, Some(Value::Argument(_)))) {
-        errors.at(item.span, format!("`{}` reaches no field: {why}; remove it", item.key.name()));
+    for call in defaults.calls().iter().filter(|call| call.argument.is_some()) {
+        errors.at(call.span, format!("`{}` reaches no field: {why}; remove it", call.key.name()));
     }
 }

@@ -1,22 +1,23 @@
 //! The grammar of the values: what may follow a key, and what is checked about it already here.
 
-use proc_macro2::{Delimiter, Ident, Literal, Span, TokenStream, TokenTree};
-use quote::{ToTokens, format_ident};
+use proc_macro2::{Delimiter, Ident, Span, TokenTree};
 use syn::parse::ParseStream;
 use syn::punctuated::Punctuated;
-use syn::{Error, Expr, ExprPath, Lit, LitBool, LitStr, Path, Result, Token, UnOp, WherePredicate};
+use syn::{Error, ExprPath, LitBool, LitStr, Path, Result, Token, WherePredicate};
 
 use crate::attr::Key;
+use crate::number::{Number, Range};
+use crate::word::{Said, Vocabulary};
 
 /// What may follow a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Grammar {
     /// `= EXPR`, a number ≥ 0 or an expression of type `f64`.
     Number,
     /// Nothing, `= true` or `= false`.
     Flag,
-    /// `= weight` and the like.
-    Role,
+    /// `= weight`, `= mcp(3.0)` and the like.
+    Word(&'static Vocabulary),
     Nothing,
     /// Nothing or `= "reason"`.
     Reason,
@@ -44,15 +45,30 @@ pub(crate) enum Value {
 }
 
 /// The argument of a method of `Rule`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Argument {
-    Number(TokenStream),
+    Number(Number),
     Flag(bool),
-    /// A variant of `RoleName`.
-    Role(Ident),
+    Word(Said),
+}
+
+impl Argument {
+    /// Whether it takes something away: `= 0` and `= false`.
+    pub(crate) fn is_nothing(&self) -> bool {
+        match self {
+            Self::Number(number) => number.is_zero(),
+            Self::Flag(flag) => !flag,
+            Self::Word(_) => false,
+        }
+    }
 }
 
 impl Grammar {
+    /// Whether the value is the argument of a method of `Rule`.
+    pub(crate) fn is_argument(self) -> bool {
+        matches!(self, Self::Number | Self::Flag | Self::Word(_))
+    }
+
     /// Reads what follows `key`, from the `=` on.
     pub(crate) fn read(self, key: Key, written: &Ident, input: ParseStream<'_>) -> Result<Value> {
         let Some(equals) = input.parse::<Option<Token![=]>>()? else {
@@ -63,7 +79,7 @@ impl Grammar {
                 _ => Err(self.missing(key, written)),
             };
         };
-        if self == Self::Nothing {
+        if matches!(self, Self::Nothing) {
             let message = format!("`{0}` takes no value: write just `{0}`", key.name());
             return Err(Error::new(equals.span, message));
         }
@@ -90,15 +106,16 @@ impl Grammar {
         match self {
             Self::Number => {
                 let expr = input.parse().map_err(unreadable)?;
-                number(key, &expr).map(Argument::Number).map(Value::Argument)
+                let number = Range::FromZero.check(&expr, |literal| format!("`{} = {literal}`", key.name()))?;
+                Ok(Value::Argument(Argument::Number(number)))
             }
             Self::Flag | Self::Nothing => {
                 let flag: LitBool = input.parse().map_err(unexpected)?;
                 Ok(Value::Argument(Argument::Flag(flag.value)))
             }
-            Self::Role => {
+            Self::Word(vocabulary) => {
                 let word = input.parse().map_err(unexpected)?;
-                role(&word).map(Argument::Role).map(Value::Argument)
+                vocabulary.read(&word, input).map(Argument::Word).map(Value::Argument)
             }
             Self::Reason => {
                 let reason: LitStr = input.parse().map_err(unexpected)?;
@@ -115,25 +132,26 @@ impl Grammar {
         }
     }
 
-    fn expected(self) -> &'static str {
-        match self {
+    fn expected(self) -> String {
+        let expected = match self {
+            Self::Word(vocabulary) => return format!("a {} without quotes", vocabulary.noun),
             Self::Number => "a number or an expression of type `f64`",
             Self::Flag => "`true` or `false`",
-            Self::Role => "a role without quotes",
             Self::Nothing => "no value",
             Self::Reason => "a string",
             Self::Function => "the path of a function, without quotes",
             Self::Name => "a string",
             Self::Path => "a path, without quotes",
             Self::Predicates => "a string of where-predicates",
-        }
+        };
+        expected.to_owned()
     }
 
     fn example(self) -> &'static str {
         match self {
             Self::Number => "0.001",
             Self::Flag => "true",
-            Self::Role => "embedding",
+            Self::Word(vocabulary) => vocabulary.example,
             Self::Nothing => "",
             Self::Reason => r#""a frozen head""#,
             Self::Function => "path::to::function",
@@ -148,73 +166,6 @@ impl Grammar {
         let message = format!("`{key}` needs {}: write for example `{key} = {}`", self.expected(), self.example());
         Error::new(written.span(), message)
     }
-}
-
-/// A literal is checked here, with its own place in the source; anything else when the model is visited.
-fn number(key: Key, expr: &Expr) -> Result<TokenStream> {
-    let Some((literal, negative)) = literal(expr) else {
-        return Ok(expr.to_token_stream());
-    };
-    let refuse = |what: &str| {
-        let sign = if negative { "-" } else { "" };
-        let message = format!("`{} = {sign}{}` {what}", key.name(), literal.to_token_stream());
-        Err(Error::new_spanned(expr, message))
-    };
-    let (digits, suffix) = match literal {
-        Lit::Int(int) => (int.base10_digits(), int.suffix()),
-        Lit::Float(float) => (float.base10_digits(), float.suffix()),
-        _ => return refuse("is not a number: expected a finite number ≥ 0, without quotes"),
-    };
-    if !matches!(suffix, "" | "f64") {
-        return refuse(&format!("has the suffix `{suffix}`: strengths are `f64`; write the number without a suffix"));
-    }
-    match digits.parse::<f64>() {
-        Ok(value) if !value.is_finite() => refuse("is not finite: expected a finite number ≥ 0"),
-        Ok(value) if negative && value > 0.0 => refuse("is negative: expected a finite number ≥ 0"),
-        Ok(value) if matches!(literal, Lit::Int(_)) => {
-            let mut float = Literal::f64_unsuffixed(value);
-            float.set_span(literal.span());
-            Ok(float.into_token_stream())
-        }
-        Ok(_) => Ok(literal.to_token_stream()),
-        Err(_) => refuse("is not a number: expected a finite number ≥ 0"),
-    }
-}
-
-/// The literal in `1`, `-1`, `(1)`, and whether it is negated.
-fn literal(mut expr: &Expr) -> Option<(&Lit, bool)> {
-    let mut negative = false;
-    loop {
-        expr = match expr {
-            Expr::Lit(literal) => return Some((&literal.lit, negative)),
-            Expr::Paren(inner) => &inner.expr,
-            Expr::Group(inner) => &inner.expr,
-            Expr::Unary(unary) if matches!(unary.op, UnOp::Neg(_)) => {
-                negative = !negative;
-                &unary.expr
-            }
-            _ => return None,
-        };
-    }
-}
-
-/// Roles as they are written, and the variants of `RoleName` that they name.
-const ROLES: &[(&str, &str)] =
-    &[("weight", "Weight"), ("bias", "Bias"), ("norm", "Norm"), ("embedding", "Embedding"), ("buffer", "Buffer")];
-
-fn role(word: &Ident) -> Result<Ident> {
-    let written = word.to_string();
-    if let Some((_, variant)) = ROLES.iter().find(|(name, _)| *name == written) {
-        return Ok(format_ident!("{variant}", span = word.span()));
-    }
-    let message = match closest(&written, ROLES, |(name, _)| name) {
-        Some((name, _)) => format!("unknown role `{written}`: did you mean `{name}`?"),
-        None => {
-            let names: Vec<_> = ROLES.iter().map(|(name, _)| format!("`{name}`")).collect();
-            format!("unknown role `{written}`: expected one of {}", names.join(", "))
-        }
-    };
-    Err(Error::new(word.span(), message))
 }
 
 fn name(literal: LitStr) -> Result<Value> {
@@ -244,10 +195,15 @@ fn predicates(literal: &LitStr) -> Result<Value> {
 }
 
 /// The candidate that `written` most likely stands for.
-pub(crate) fn closest<T: Copy>(written: &str, candidates: &[T], name: impl Fn(&T) -> &'static str) -> Option<T> {
+pub(crate) fn closest<'a, T>(written: &str, candidates: &'a [T], name: impl Fn(&T) -> &'static str) -> Option<&'a T> {
+    let similarity = |name: &str| {
+        // One slip in a short word (`mpc`) counts for little in the other measure.
+        let is_one_slip = written.len().min(name.len()) > 2 && strsim::osa_distance(written, name) == 1;
+        strsim::jaro_winkler(written, name).max(if is_one_slip { 0.81 } else { 0.0 })
+    };
     candidates
         .iter()
-        .map(|candidate| (strsim::jaro_winkler(written, name(candidate)), *candidate))
+        .map(|candidate| (similarity(name(candidate)), candidate))
         .filter(|(similarity, _)| *similarity > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)

@@ -1,7 +1,7 @@
 //! What the models of these tests are made of: small tensors and layers of ones.
 
 use candle_core::{DType, Device, Shape, Tensor, Var};
-use candle_nn::{Embedding, LayerNorm, Linear, VarBuilder, VarMap};
+use candle_nn::{Conv2d, Conv2dConfig, Embedding, LayerNorm, Linear, VarBuilder, VarMap};
 
 /// A variable, as a `VarMap` makes it.
 pub(crate) fn var(shape: impl Into<Shape>) -> Tensor {
@@ -21,6 +21,11 @@ pub(crate) fn linear() -> Linear {
 /// `weight` alone.
 pub(crate) fn linear_no_bias() -> Linear {
     Linear::new(var((2, 3)), None)
+}
+
+/// `weight`, four filters over two channels of three by three, and `bias`.
+pub(crate) fn conv2d() -> Conv2d {
+    Conv2d::new(var((4, 2, 3, 3)), Some(var(4)), Conv2dConfig::default())
 }
 
 /// `weight` and `bias`, both of them norm parameters.

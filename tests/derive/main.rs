@@ -9,6 +9,7 @@ mod given;
 mod inheritance;
 mod keys;
 mod layers;
+mod penalties;
 mod refused;
 mod said;
 mod shapes;

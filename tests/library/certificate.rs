@@ -43,6 +43,7 @@ fn slope(curve: Curve, lambda: f64, r: f64) -> f64 {
         Curve::Mcp(gamma) => (lambda - r / gamma).max(0.0),
         Curve::Scad(gamma) => ((gamma * lambda - r) / (gamma - 1.0)).clamp(0.0, lambda),
         Curve::Log(epsilon) => lambda / (epsilon + r),
+        Curve::Half => 0.5 * lambda / r.sqrt(),
         Curve::TwoThirds => 2.0 / 3.0 * lambda * r.powf(-1.0 / 3.0),
         _ => 0.0,
     }
@@ -358,6 +359,7 @@ fn lambda_max_is_the_closed_form_of_each_curve() {
     let step: f64 = 0.8;
     let folded = step / (1.0 + 0.5 * step);
     close(of(Curve::L1, Stays::AfterStep(step)).value, n / c);
+    close(of(Curve::Half, Stays::AfterStep(step)).value, (2.0 * n / 3.0).powf(1.5) * folded.sqrt() / c);
     close(of(Curve::TwoThirds, Stays::AfterStep(step)).value, 1.5 * (0.5 * n).powf(4.0 / 3.0) * folded.cbrt() / c);
     close(of(Curve::L0, Stays::AfterStep(step)).value, folded * n * n / (2.0 * c));
     // Where a step is longer than the knee.

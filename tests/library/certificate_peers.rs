@@ -33,6 +33,7 @@ fn curves(file: &Fixture, prefix: &str, name: &str) -> Vec<Curve> {
         "mcp" => shapes().into_iter().map(Curve::Mcp).collect(),
         "scad" => shapes().into_iter().map(Curve::Scad).collect(),
         "log" => shapes().into_iter().map(Curve::Log).collect(),
+        "half" => vec![Curve::Half; rows],
         "two_thirds" => vec![Curve::TwoThirds; rows],
         _ => vec![Curve::L1; rows],
     }
@@ -41,7 +42,7 @@ fn curves(file: &Fixture, prefix: &str, name: &str) -> Vec<Curve> {
 #[test]
 fn distances_of_entries_are_skglms() {
     let file = Fixture::load("penalties_curves.safetensors");
-    for name in ["l1", "mcp", "scad", "log", "two_thirds"] {
+    for name in ["l1", "mcp", "scad", "log", "half", "two_thirds"] {
         let of = |key: &str| file.numbers(&format!("distance.{name}.{key}"));
         let (w, gradient, distance) = (of("w"), of("gradient"), of("distance"));
         let curves = curves(&file, "distance", name);
@@ -61,7 +62,7 @@ fn distances_of_entries_are_skglms() {
 #[test]
 fn distances_of_rows_are_skglms() {
     let file = Fixture::load("penalties_groups.safetensors");
-    for name in ["l1", "mcp", "scad"] {
+    for name in ["l1", "mcp", "scad", "half"] {
         let of = |key: &str| file.numbers(&format!("rows.{name}.{key}"));
         let (w, gradient, distance) = (of("w"), of("gradient"), of("distance"));
         let curves = curves(&file, "rows", name);

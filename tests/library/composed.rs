@@ -100,7 +100,7 @@ proptest! {
             let adamw = AdamWStep {
                 beta1: 0.9, beta2: 0.99, m_correction: 1.5, v_correction: 3.0, lr: 0.05, eps: 1e-3, keep: 0.99, penalty,
             };
-            let ftrl = FtrlStep { lr: 0.5, beta: 0.3, drift: 0.25, penalty };
+            let ftrl = FtrlStep { lr: 0.5, beta: 0.3, drift: 0.25, penalty, times: 1.0 };
             let steps: [(OptimizerStep, Vec<&[f64]>); 6] = [
                 (OptimizerStep::Sgd(sgd), vec![]),
                 (OptimizerStep::Sgd(sgd), vec![&a]),

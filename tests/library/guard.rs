@@ -105,7 +105,7 @@ fn kernels() -> [(OptimizerStep, usize); 6] {
         keep: 0.99,
         penalty,
     };
-    let ftrl = FtrlStep { lr: 0.5, beta: 0.3, drift: 0.25, penalty };
+    let ftrl = FtrlStep { lr: 0.5, beta: 0.3, drift: 0.25, penalty, times: 1.0 };
     [
         (OptimizerStep::Sgd(sgd), 0),
         (OptimizerStep::Sgd(sgd), 1),

@@ -120,7 +120,9 @@ fn through_serde_it_is_json() {
             "shape": [3, 3],
             "dtype": "f32",
             "role": {"weight": {"output": 0, "input": 1}},
-            "decision": {"penalized": {"lambda": 0.1, "l2": 0.0, "positive": false}},
+            "decision": {"penalized": {
+                "lambda": 0.1, "curve": "l1", "group": "element", "unscaled": false, "l2": 0.0, "element": 0.0, "positive": false,
+            }},
             "decay": null,
             "entries": 9,
             "zeros": 3,

@@ -1,21 +1,34 @@
 //! The operations in candle's own tensor operations: slow, but on any device, CUDA and Metal included; and the yardstick for
 //! the kernels in the tests.
 //!
-//! Half types are computed in f32 and rounded once, as in the kernels.
+//! Half types are computed in f32 and rounded once, as in the kernels. What is more than l1 on single entries (other curves, groups,
+//! singular values) is left to `host.rs`.
 
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::{
     formula::Sums,
+    host,
     norm::Norm,
     number::{Real, wide_dtype},
     pass::Source,
+    proximal,
     step::{AdamWStep, Counts, FtrlStep, OptimizerStep, SgdStep, Step, Work},
 };
 use crate::{Penalty, Result, kernel::cpu};
 
 fn wide(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_dtype(wide_dtype(tensor.dtype()))?)
+}
+
+/// Whether a penalty charges single entries of a tensor by l1, or not at all.
+fn is_plain(tensor: &Tensor, penalty: &Penalty) -> Result<bool> {
+    Ok(proximal::is_plain(penalty, proximal::layout("w", penalty, tensor.dims())?))
+}
+
+/// The strength on single entries.
+fn strength(penalty: &Penalty) -> f64 {
+    penalty.lambda() + penalty.element()
 }
 
 /// A scalar tensor's value; waits for its device.
@@ -31,10 +44,13 @@ fn sign(w: &Tensor) -> Result<Tensor> {
 
 /// `Ω(w)`; see [`super::value`].
 pub fn value(w: &Tensor, penalty: &Penalty) -> Result<f64> {
-    let w = wide(w)?;
     if w.elem_count() == 0 {
         return Ok(0.0);
     }
+    if !is_plain(w, penalty)? {
+        return host::value(w, penalty);
+    }
+    let w = wide(w)?;
     let sums = Sums {
         abs: number(&w.abs()?.sum_all()?)?,
         squares: if penalty.l2() == 0.0 { 0.0 } else { number(&w.sqr()?.sum_all()?)? },
@@ -47,11 +63,14 @@ pub fn value(w: &Tensor, penalty: &Penalty) -> Result<f64> {
 ///
 /// The gradient of `Σ sign(w)·w` with the signs held fixed is sign(w), 0 at 0; that of candle's `abs` is 1 at 0.
 pub fn penalty(w: &Tensor, penalty: &Penalty, dtype: DType) -> Result<Tensor> {
+    if !is_plain(w, penalty)? {
+        return host::penalty(w, penalty, dtype);
+    }
     let w = w.to_dtype(dtype)?;
     // A strength of 0 charges 0 even for infinite weights.
-    let abs = || -> Result<Tensor> { Ok(((sign(&w.detach())? * &w)?.sum_all()? * penalty.lambda())?) };
+    let abs = || -> Result<Tensor> { Ok(((sign(&w.detach())? * &w)?.sum_all()? * strength(penalty))?) };
     let squares = || -> Result<Tensor> { Ok((w.sqr()?.sum_all()? * (0.5 * penalty.l2()))?) };
-    match (penalty.lambda() != 0.0, penalty.l2() != 0.0) {
+    match (strength(penalty) != 0.0, penalty.l2() != 0.0) {
         (true, true) => Ok((abs()? + squares()?)?),
         (false, true) => squares(),
         // With λ = 0 a term of its own all the same: the result has to stay a function of w.
@@ -65,8 +84,11 @@ pub fn subgradient(w: &Tensor, penalty: &Penalty) -> Result<Tensor> {
 }
 
 fn wide_subgradient(w: &Tensor, penalty: &Penalty) -> Result<Tensor> {
+    if !is_plain(w, penalty)? {
+        return wide(&host::subgradient(w, penalty)?);
+    }
     let w = wide(&w.detach())?;
-    let signs = (sign(&w)? * penalty.lambda())?;
+    let signs = (sign(&w)? * strength(penalty))?;
     Ok(if penalty.l2() == 0.0 { signs } else { (signs + (w * penalty.l2())?)? })
 }
 
@@ -77,6 +99,9 @@ pub fn plus_subgradient(grad: &Tensor, w: &Tensor, penalty: &Penalty) -> Result<
 
 /// The prox of `z`; see [`super::prox`].
 pub fn prox(z: &Tensor, penalty: &Penalty, step: Step<'_>) -> Result<Tensor> {
+    if !is_plain(z, penalty)? {
+        return host::prox(z, penalty, step);
+    }
     let wide_z = wide(&z.detach())?;
     let steps = match step {
         Step::Scalar(step) => (wide_z.ones_like()? * step)?,
@@ -87,7 +112,7 @@ pub fn prox(z: &Tensor, penalty: &Penalty, step: Step<'_>) -> Result<Tensor> {
 
 fn wide_prox(z: &Tensor, penalty: &Penalty, steps: &Tensor) -> Result<Tensor> {
     // A step of a user's own may be infinite, and ∞·0 is no threshold.
-    let threshold = if penalty.lambda() == 0.0 { steps.zeros_like()? } else { (steps * penalty.lambda())? };
+    let threshold = if strength(penalty) == 0.0 { steps.zeros_like()? } else { (steps * strength(penalty))? };
     // S(z, a) = z − clamp(z, −a, a) is exactly 0 inside and keeps NaN.
     let shrunk = if penalty.positive() {
         z.le(&threshold)?.where_cond(&z.zeros_like()?, &(z - &threshold)?)?
@@ -102,6 +127,9 @@ pub fn step(work: &Work, source: Source) -> Result<bool> {
     let Some((grad, step)) = &work.next else { return Ok(false) };
     if work.var.elem_count() == 0 {
         return Ok(false); // candle's operations return their argument there, which `Var::set` refuses
+    }
+    if !is_plain(&work.var, step.penalty())? {
+        return host::step(work, source);
     }
     let w = wide(&work.var.as_detached_tensor())?;
     let state: Vec<_> = work.state.iter().map(Var::as_detached_tensor).collect();

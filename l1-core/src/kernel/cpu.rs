@@ -8,15 +8,19 @@ use num_traits::Float;
 use super::{
     access::{read, write},
     chunks::{self, Threads},
-    formula::{AdamW, AmsGrad, Charge, DiagonalProx, Ftrl, Momentum, PlusSubgradient, Prox, Sgd, Subgradient, Sums},
+    formula::{
+        AdamW, AmsGrad, Charge, DiagonalProx, Ftrl, Fused, MeanSquare, Momentum, Move, OwnSquare, Plus,
+        PlusSubgradient, Prox, Sgd, Square, Stay, Subgradient, Sums, Times,
+    },
     lanes::{self, Fold, LANES},
     norm::Norm,
     number::{Element, Real, for_dtype, slice, slice_mut},
     pass::{Source, map, pass},
+    proximal::{self, Approach},
     simd,
     step::{Counts, OptimizerStep, Step, Work},
 };
-use crate::{Error, Penalty, Result, scalar::Scalar};
+use crate::{Error, Penalty, Result, penalty::Layout as GroupLayout, scalar::Scalar};
 
 /// `Ω(w)`; see [`super::value`].
 pub fn value(w: &Tensor, penalty: &Penalty) -> Result<f64> {
@@ -27,6 +31,11 @@ pub(super) fn value_of(storage: &CpuStorage, layout: &Layout, penalty: &Penalty)
     for_dtype!("w", storage_dtype(storage), value_typed(storage, layout, penalty))
 }
 
+/// Whether a penalty has a prox fused into every formula, on a tensor of this shape.
+fn is_plain(penalty: &Penalty, dims: &[usize]) -> Result<bool> {
+    Ok(proximal::is_plain(penalty, proximal::layout("w", penalty, dims)?))
+}
+
 pub(super) fn storage_dtype(storage: &CpuStorage) -> candle_core::DType {
     use candle_core::backend::BackendStorage;
     storage.dtype()
@@ -34,6 +43,11 @@ pub(super) fn storage_dtype(storage: &CpuStorage) -> candle_core::DType {
 
 fn value_typed<T: Element>(storage: &CpuStorage, layout: &Layout, penalty: &Penalty) -> Result<f64> {
     let values = slice::<T>(storage, layout)?;
+    if !is_plain(penalty, layout.dims())? {
+        // The curve, and then what is left of the penalty.
+        let rest = value_typed::<T>(storage, layout, &penalty.with_lambda(0.0))?;
+        return Ok(rest + proximal::of_curve(penalty, layout.dims(), values)?);
+    }
     // What the penalty does not ask for is not summed.
     let sums = match (penalty.l2() != 0.0, penalty.positive()) {
         (false, false) => sums::<T, false, false>(values),
@@ -110,9 +124,17 @@ fn add_subgradient_typed<T: Element>(
     w_layout: &Layout,
     penalty: &Penalty,
 ) -> Result<()> {
-    let formula = PlusSubgradient(Charge::<T::Real>::new(penalty));
-    let (grad, w) = (slice_mut::<T>(grad, layout)?, slice::<T>(w, w_layout)?);
-    pass::<T, T, 0>(Threads::all(), formula, grad, w, [], Source::Checked);
+    add_to::<T>(slice_mut::<T>(grad, layout)?, slice::<T>(w, w_layout)?, layout.dims(), penalty)
+}
+
+fn add_to<T: Element>(grad: &mut [T], w: &[T], dims: &[usize], penalty: &Penalty) -> Result<()> {
+    if is_plain(penalty, dims)? {
+        let formula = PlusSubgradient(Charge::<T::Real>::new(penalty));
+        pass::<T, T, 0>(Threads::all(), formula, grad, w, [], Source::Checked);
+    } else {
+        let subgradient = proximal::subgradient::<T>(penalty, dims, w)?;
+        pass::<T, T::Real, 0>(Threads::all(), Plus, grad, &subgradient, [], Source::Checked);
+    }
     Ok(())
 }
 
@@ -130,10 +152,15 @@ fn plus_subgradient_typed<T: Element + IntoStorage>(
     w: (&CpuStorage, &Layout),
     penalty: &Penalty,
 ) -> Result<CpuStorage> {
-    let formula = PlusSubgradient(Charge::<T::Real>::new(penalty));
     let mut sum = slice::<T>(grad.0, grad.1)?.to_vec();
-    pass::<T, T, 0>(Threads::all(), formula, &mut sum, slice::<T>(w.0, w.1)?, [], Source::Checked);
+    add_to::<T>(&mut sum, slice::<T>(w.0, w.1)?, w.1.dims(), penalty)?;
     Ok(T::storage(sum))
+}
+
+/// `∂Ω(w)` of a contiguous tensor, as a new one.
+pub(super) fn subgradient(w: &Tensor, penalty: &Penalty) -> Result<Tensor> {
+    let factor = Tensor::ones((), candle_core::DType::F64, w.device())?;
+    Ok(w.apply_op2_no_bwd(&factor, &ScaledSubgradient(*penalty))?)
 }
 
 /// A new tensor with `factor · ∂Ω(w)`, where `factor` is a scalar tensor: what `backward` asks of the penalty.
@@ -167,10 +194,16 @@ fn subgradient_typed<T: Element + IntoStorage>(
     factor: f64,
     penalty: &Penalty,
 ) -> Result<CpuStorage> {
-    let formula = Subgradient { charge: Charge::new(penalty), factor: T::Real::of(factor) };
+    let factor = T::Real::of(factor);
     let w = slice::<T>(w, layout)?;
     let mut result = vec![T::default(); w.len()];
-    pass::<T, T, 0>(Threads::all(), formula, &mut result, w, [], Source::Checked);
+    if is_plain(penalty, layout.dims())? {
+        let formula = Subgradient { charge: Charge::new(penalty), factor };
+        pass::<T, T, 0>(Threads::all(), formula, &mut result, w, [], Source::Checked);
+    } else {
+        let subgradient = proximal::subgradient::<T>(penalty, layout.dims(), w)?;
+        pass::<T, T::Real, 0>(Threads::all(), Times(factor), &mut result, &subgradient, [], Source::Checked);
+    }
     Ok(T::storage(result))
 }
 
@@ -217,7 +250,15 @@ pub fn prox_in_place(w: &Tensor, penalty: &Penalty, step: Step<'_>) -> Result<()
 }
 
 fn prox_scalar<T: Element>(w: &mut CpuStorage, layout: &Layout, penalty: &Penalty, step: f64) -> Result<()> {
-    map(Threads::all(), Prox { charge: Charge::new(penalty), step: T::Real::of(step) }, slice_mut::<T>(w, layout)?);
+    let (w, step) = (slice_mut::<T>(w, layout)?, T::Real::of(step));
+    if is_plain(penalty, layout.dims())? {
+        map(Threads::all(), Prox { charge: Charge::new(penalty), step }, w);
+        return Ok(());
+    }
+    let prox = proximal::Prox::new(penalty, layout.dims(), 1.0, Approach::Exact)?;
+    // Nothing is read in the place of a gradient.
+    let g = w.to_vec();
+    proximal::run::<T, T, 0>(Threads::all(), Stay { step: Some(step) }, &prox, w, &g, [], Source::Checked)?;
     Ok(())
 }
 
@@ -228,9 +269,14 @@ fn prox_diagonal<T: Element>(
     steps: &CpuStorage,
     steps_layout: &Layout,
 ) -> Result<()> {
-    let formula = DiagonalProx(Charge::<T::Real>::new(penalty));
     let (w, steps) = (slice_mut::<T>(w, layout)?, slice::<T::Real>(steps, steps_layout)?);
-    pass::<T, T::Real, 0>(Threads::all(), formula, w, steps, [], Source::Checked);
+    if is_plain(penalty, layout.dims())? {
+        let formula = DiagonalProx(Charge::<T::Real>::new(penalty));
+        pass::<T, T::Real, 0>(Threads::all(), formula, w, steps, [], Source::Checked);
+        return Ok(());
+    }
+    let prox = proximal::Prox::new(penalty, layout.dims(), 1.0, Approach::Exact)?;
+    proximal::run::<T, T::Real, 0>(Threads::all(), Stay { step: None }, &prox, w, steps, [], Source::Checked)?;
     Ok(())
 }
 
@@ -254,32 +300,96 @@ fn step_typed<T: Element>(
     step: &OptimizerStep,
     source: Source,
 ) -> Result<bool> {
-    step_slices(Threads::all(), slice_mut::<T>(w.0, w.1)?, slice::<T>(g.0, g.1)?, state, step, source)
+    let dims = w.1.dims();
+    step_slices(Threads::all(), dims, slice_mut::<T>(w.0, w.1)?, slice::<T>(g.0, g.1)?, state, step, source)
 }
 
-/// A step on slices of one length.
+/// A step on slices of one length: the numbers of a tensor of this shape.
 pub(super) fn step_slices<T: Element>(
     threads: Threads,
+    dims: &[usize],
     w: &mut [T],
     g: &[T],
     state: &[Var],
     step: &OptimizerStep,
     source: Source,
 ) -> Result<bool> {
-    with_state(state, [const { None }; 3], 0, |state| {
-        Ok(match (step, state) {
-            (OptimizerStep::Sgd(step), [None, ..]) => pass(threads, Sgd::new(step), w, g, [], source),
-            (OptimizerStep::Sgd(step), [Some(b), ..]) => pass(threads, Momentum::new(step), w, g, [b], source),
-            (OptimizerStep::AdamW(step), [Some(m), Some(v), None]) => {
-                pass(threads, AdamW::new(step), w, g, [m, v], source)
+    let penalty = step.penalty();
+    let layout = proximal::layout("w", penalty, dims)?;
+    if proximal::is_plain(penalty, layout) {
+        let then = Behind::Plain(penalty);
+        return step_by(threads, OwnSquare, then, w, g, state, step, source);
+    }
+    let then = Behind::Prox(proximal::Prox::new(penalty, dims, step.times(), Approach::Adaptive)?);
+    match layout {
+        GroupLayout::Singular { .. } => {
+            let squares = MeanSquare(T::Real::of(mean_square(g)));
+            step_by(threads, squares, then, w, g, state, step, source)
+        }
+        _ => step_by(threads, OwnSquare, then, w, g, state, step, source),
+    }
+}
+
+/// What follows the move of a step.
+#[derive(Clone, Copy)]
+enum Behind<'p> {
+    /// The prox of l1 on single entries, fused into one formula with the move.
+    Plain(&'p Penalty),
+    Prox(proximal::Prox),
+}
+
+impl Behind<'_> {
+    fn run<T: Element, const N: usize>(
+        self,
+        threads: Threads,
+        to: impl Move<T::Real, N>,
+        w: &mut [T],
+        g: &[T],
+        state: [&mut [T::Real]; N],
+        source: Source,
+    ) -> Result<bool> {
+        match self {
+            Self::Plain(penalty) => {
+                let formula = Fused { to, charge: Charge::new(penalty) };
+                Ok(pass(threads, formula, w, g, state, source))
             }
-            (OptimizerStep::AdamW(step), [Some(m), Some(v), Some(largest)]) => {
-                pass(threads, AmsGrad::new(step), w, g, [m, v, largest], source)
-            }
-            (OptimizerStep::Ftrl(step), [Some(z), Some(n), ..]) => pass(threads, Ftrl::new(step), w, g, [z, n], source),
-            _ => return Err(wrong_state()),
-        })
+            Self::Prox(prox) => proximal::run(threads, to, &prox, w, g, state, source),
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn step_by<T: Element>(
+    threads: Threads,
+    square: impl Square<T::Real>,
+    then: Behind<'_>,
+    w: &mut [T],
+    g: &[T],
+    state: &[Var],
+    step: &OptimizerStep,
+    source: Source,
+) -> Result<bool> {
+    with_state(state, [const { None }; 3], 0, |state| match (step, state) {
+        (OptimizerStep::Sgd(step), [None, ..]) => then.run(threads, Sgd::new(step), w, g, [], source),
+        (OptimizerStep::Sgd(step), [Some(b), ..]) => then.run(threads, Momentum::new(step), w, g, [b], source),
+        (OptimizerStep::AdamW(step), [Some(m), Some(v), None]) => {
+            then.run(threads, AdamW::new(step, square), w, g, [m, v], source)
+        }
+        (OptimizerStep::AdamW(step), [Some(m), Some(v), Some(largest)]) => {
+            then.run(threads, AmsGrad::new(step, square), w, g, [m, v, largest], source)
+        }
+        (OptimizerStep::Ftrl(step), [Some(z), Some(n), ..]) => {
+            then.run(threads, Ftrl::new(step, square), w, g, [z, n], source)
+        }
+        _ => Err(wrong_state()),
     })
+}
+
+/// The mean of the squares, of gradients that have one.
+fn mean_square<T: Element>(g: &[T]) -> f64 {
+    let largest = T::Real::LARGEST_WITH_SQUARE.wide();
+    let clamped = move |g: f64| g.clamp(-largest, largest);
+    sum(g, move |g| clamped(g) * clamped(g)) / g.len() as f64
 }
 
 /// Locks the tensors of a state one after the other and hands over their slices.

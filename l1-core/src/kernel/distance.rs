@@ -432,8 +432,8 @@ mod tests {
     use super::*;
     use crate::{Curve, Grouping};
 
-    const CURVES: [Curve; 6] =
-        [Curve::L1, Curve::Mcp(3.0), Curve::Scad(3.7), Curve::Log(0.5), Curve::TwoThirds, Curve::L0];
+    const CURVES: [Curve; 7] =
+        [Curve::L1, Curve::Mcp(3.0), Curve::Scad(3.7), Curve::Log(0.5), Curve::Half, Curve::TwoThirds, Curve::L0];
 
     fn row(values: &[f64]) -> Result<Tensor> {
         Ok(Tensor::new(values, &Device::Cpu)?.reshape((1, values.len()))?)

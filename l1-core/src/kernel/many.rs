@@ -270,10 +270,11 @@ fn step_beside<T: Element + IntoStorage>(
     spare: &mut CpuStorage,
     source: Source,
 ) -> Result<bool> {
+    let dims = w.1.dims();
     let (w, g) = (slice::<T>(w.0, w.1)?, slice::<T>(g.0, g.1)?);
     let spare = cpu::room::<T>(spare, w.len())?;
     spare.copy_from_slice(w);
-    cpu::step_slices(threads, spare, g, state, step, source)
+    cpu::step_slices(threads, dims, spare, g, state, step, source)
 }
 
 /// Puts numbers in the place of a tensor's own, which the caller gets.

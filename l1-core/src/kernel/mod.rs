@@ -3,8 +3,8 @@
 //!
 //! | operation | formula |
 //! |---|---|
-//! | [`value`] | `Ω(w) = λ‖w‖₁ + ½·l2·‖w‖²`, `+∞` outside a sign constraint |
-//! | [`subgradient`] | `λ·sign(w) + l2·w`, sign(0) = 0 |
+//! | [`value`] | `Ω(w) = Σ_g c_g·φ_λ(‖w_g‖) + element·‖w‖₁ + ½·l2·‖w‖²`, `+∞` outside a sign constraint |
+//! | [`subgradient`] | `c_g·φ'(‖w_g‖)·w/‖w_g‖ + element·sign(w) + l2·w`, sign(0) = 0 |
 //! | [`prox`] | `argmin_u Σ (uᵢ − zᵢ)²/(2·stepᵢ) + Ω(u)` |
 //! | [`distances`] | `dist(−∇f, ∂Ω(w))` of each group |
 //! | [`lambda_max`] | the smallest λ that holds each group at 0 |
@@ -12,7 +12,7 @@
 
 use candle_core::{DType, Tensor, Var};
 
-use crate::{Error, Penalty, Result};
+use crate::{Error, Penalty, Result, penalty::Layout};
 
 mod access;
 mod chunks;
@@ -22,6 +22,7 @@ pub mod composed;
 pub mod cpu;
 pub(crate) mod distance;
 mod formula;
+mod host;
 mod in_loss;
 mod lanes;
 mod many;
@@ -29,6 +30,7 @@ mod norm;
 mod number;
 mod pass;
 mod place;
+mod proximal;
 mod simd;
 pub(crate) mod singular;
 mod step;
@@ -53,38 +55,42 @@ fn check_dtype(argument: &str, tensor: &Tensor) -> Result<()> {
     if is_supported(tensor.dtype()) { Ok(()) } else { Err(number::unsupported(argument, tensor.dtype())) }
 }
 
-/// The penalty of one tensor as a number, `λ‖w‖₁ + ½·l2·‖w‖²` (Zou & Hastie 2005); `+∞` if a sign constraint is violated, NaN if an
-/// entry is NaN.
+/// The penalty of one tensor as a number, `Σ_g c_g·φ_λ(‖w_g‖) + element·‖w‖₁ + ½·l2·‖w‖²` (see [`Penalty`]); `+∞` if a sign constraint
+/// is violated, NaN if an entry is NaN.
 ///
 /// * `w`: any shape, F32, F64, BF16 or F16. On the CPU it is summed in f64, in an order that follows from the length alone: the
 ///   same bits on any number of threads.
 ///
 /// # Errors
-/// [`Error::UnsupportedDType`].
+/// [`Error::UnsupportedDType`]; [`Error::Grouping`] where a tensor of this shape has no such groups.
 pub fn value(w: &Tensor, penalty: &Penalty) -> Result<f64> {
     check_dtype("w", w)?;
     if on_cpu(w) { cpu::value(&w.contiguous()?, penalty) } else { composed::value(w, penalty) }
 }
 
-/// The subgradient of smallest norm, `λ·sign(w) + l2·w`: 0 where w is 0, NaN where it is NaN.
+/// The subgradient of smallest norm: 0 where an entry or a group is 0, NaN where an entry is NaN. For l1 on single entries it is
+/// `λ·sign(w) + l2·w`; for a group `c·φ'(r)·w/r`, r = ‖w_g‖; for singular values `U·diag(φ'(σ))·Vᵀ` (Watson 1992).
 ///
 /// * `w`: any shape, F32, F64, BF16 or F16. Returns a tensor of its shape and dtype.
 ///
 /// A sign constraint adds nothing: it has no gradient. (Parikh & Boyd, *Proximal Algorithms* (2014), §6.5.2.)
 ///
 /// # Errors
-/// [`Error::UnsupportedDType`].
+/// [`Error::UnsupportedDType`]; [`Error::Grouping`] where a tensor of this shape has no such groups.
 pub fn subgradient(w: &Tensor, penalty: &Penalty) -> Result<Tensor> {
     check_dtype("w", w)?;
     if !on_cpu(w) {
         return composed::subgradient(w, penalty);
     }
-    let factor = Tensor::ones((), DType::F64, w.device())?;
-    Ok(w.detach().contiguous()?.apply_op2_no_bwd(&factor, &cpu::ScaledSubgradient(*penalty))?)
+    cpu::subgradient(&w.detach().contiguous()?, penalty)
 }
 
-/// The proximal operator of the penalty, `argmin_u Σ (uᵢ − zᵢ)²/(2·stepᵢ) + Ω(u)`:
+/// The proximal operator of the penalty, `argmin_u Σ (uᵢ − zᵢ)²/(2·stepᵢ) + Ω(u)`. For l1 on single entries it is
 /// `sign(z)·max(|z| − step·λ, 0)/(1 + step·l2)`, and with a sign constraint `max(z − step·λ, 0)/(1 + step·l2)`.
+///
+/// Where two minima are equally low it takes 0. It is exact, but in one case: groups with a curve other than l1 and a step for each
+/// entry have several local minima, of which majorization finds the lowest nearly always. Singular values have no prox with a step for
+/// each entry; that is an error.
 ///
 /// * `z`: any shape, F32, F64, BF16 or F16. Returns a new tensor of its shape and dtype, without gradient.
 /// * `step`: a number ≥ 0, or a tensor of `z`'s shape with entries ≥ 0 (a diagonal metric, as in Adam).
@@ -102,7 +108,8 @@ pub fn subgradient(w: &Tensor, penalty: &Penalty) -> Result<Tensor> {
 /// # Errors
 /// [`Error::InvalidParameter`] for a λ, l2 or step (a number, not a tensor's entries) that is negative or not finite in the
 /// arithmetic of `z` (f32, but for F64),
-/// [`Error::ShapeMismatch`] when `step` has another shape, [`Error::UnsupportedDType`].
+/// [`Error::ShapeMismatch`] when `step` has another shape, [`Error::UnsupportedDType`]; [`Error::Grouping`] where a tensor of this
+/// shape has no such groups, or for singular values with a step for each entry.
 ///
 /// Parikh & Boyd, *Proximal Algorithms* (2014), §6.5.2 and §2.1 (ridge); Zou & Hastie 2005.
 pub fn prox<'s>(z: &Tensor, penalty: &Penalty, step: impl Into<Step<'s>>) -> Result<Tensor> {
@@ -112,6 +119,15 @@ pub fn prox<'s>(z: &Tensor, penalty: &Penalty, step: impl Into<Step<'s>>) -> Res
         return Err(Error::InvalidParameter { name, value, expected });
     }
     check_step(z, &step)?;
+    let layout = proximal::layout("z", penalty, z.dims())?;
+    if let (Layout::Singular { .. }, Step::Diagonal(_)) = (layout, &step) {
+        return Err(Error::Grouping {
+            path: "z".into(),
+            group: penalty.group(),
+            shape: z.shape().clone(),
+            expected: "one step for the whole tensor".to_owned(),
+        });
+    }
     if !on_cpu(z) {
         return composed::prox(z, penalty, step);
     }

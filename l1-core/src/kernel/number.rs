@@ -24,6 +24,8 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
     type Real: Real;
     /// Whether that is another type.
     const IS_NARROW: bool;
+    /// The relative spacing of its numbers.
+    const EPSILON: f64;
     fn load(self) -> Self::Real;
     /// Rounds once.
     fn store(value: Self::Real) -> Self;
@@ -33,6 +35,8 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
     fn load_all(from: &[Self], to: &mut [Self::Real]);
     /// [`store`](Self::store) for slices of one length.
     fn store_all(from: &[Self::Real], to: &mut [Self]);
+    /// The same numbers, where they need no conversion.
+    fn as_real(values: &[Self]) -> Option<&[Self::Real]>;
     fn slice(storage: &CpuStorage) -> Option<&[Self]>;
     fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
 }
@@ -46,10 +50,11 @@ impl Real for f64 {
 }
 
 macro_rules! element {
-    ($type:ty, $real:ty, $variant:ident, narrow: $narrow:literal, $load:expr, $store:expr, $load_all:expr, $store_all:expr) => {
+    ($type:ty, $real:ty, $variant:ident, narrow: $narrow:literal, spacing: $spacing:expr, $load:expr, $store:expr, $load_all:expr, $store_all:expr, $as_real:expr) => {
         impl Element for $type {
             type Real = $real;
             const IS_NARROW: bool = $narrow;
+            const EPSILON: f64 = $spacing;
             #[inline(always)]
             fn load(self) -> $real {
                 $load(self)
@@ -72,6 +77,10 @@ macro_rules! element {
             fn store_all(from: &[$real], to: &mut [Self]) {
                 $store_all(from, to);
             }
+            #[inline(always)]
+            fn as_real(values: &[Self]) -> Option<&[$real]> {
+                $as_real(values)
+            }
             fn slice(storage: &CpuStorage) -> Option<&[Self]> {
                 match storage {
                     CpuStorage::$variant(values) => Some(values),
@@ -91,9 +100,9 @@ macro_rules! element {
 macro_rules! wide {
     ($type:ty, $variant:ident) => {
         element!(
-            $type, $type, $variant, narrow: false, |x| x, |x| x,
+            $type, $type, $variant, narrow: false, spacing: <$type>::EPSILON as f64, |x| x, |x| x,
             |from: &[$type], to: &mut [$type]| to.copy_from_slice(from),
-            |from: &[$type], to: &mut [$type]| to.copy_from_slice(from)
+            |from: &[$type], to: &mut [$type]| to.copy_from_slice(from), Some
         );
     };
 }
@@ -102,15 +111,15 @@ wide!(f32, F32);
 wide!(f64, F64);
 // A few shifts, which every instruction set has vectors for.
 element!(
-    bf16, f32, BF16, narrow: true, bf16::to_f32, bf16::from_f32,
+    bf16, f32, BF16, narrow: true, spacing: bf16::EPSILON.to_f64_const(), bf16::to_f32, bf16::from_f32,
     |from, to| simd::run(Convert(from, to, bf16::to_f32)),
-    |from, to| simd::run(Convert(from, to, bf16::from_f32))
+    |from, to| simd::run(Convert(from, to, bf16::from_f32)), |_| None
 );
 // The crate asks for the processor's own conversion once a slice, and not once a number.
 element!(
-    f16, f32, F16, narrow: true, f16::to_f32, f16::from_f32,
+    f16, f32, F16, narrow: true, spacing: f16::EPSILON.to_f64_const(), f16::to_f32, f16::from_f32,
     |from: &[f16], to: &mut [f32]| from.convert_to_f32_slice(to),
-    |from: &[f32], to: &mut [f16]| to.convert_from_f32_slice(from)
+    |from: &[f32], to: &mut [f16]| to.convert_from_f32_slice(from), |_| None
 );
 
 struct Convert<'a, A, B, F>(&'a [A], &'a mut [B], F);

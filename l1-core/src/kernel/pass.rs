@@ -66,17 +66,22 @@ fn split<W: Element, G: Element<Real = W::Real>, F: Coordinate<W::Real, N>, cons
     };
     let (w, w_rest) = w.split_at_mut(at);
     let (g, g_rest) = g.split_at(at);
-    let mut state = state.map(|state| {
-        let (state, rest) = state.split_at_mut(at);
-        (state, Some(rest))
-    });
-    let rest = std::array::from_fn(|k| state[k].1.take().unwrap_or_default());
-    let state = state.map(|(state, _)| state);
+    let (state, rest) = split_state(state, at);
     let (left, right) = threads.both(
         |threads| split::<W, G, F, N, GUARD>(threads, formula, w, g, state),
         |threads| split::<W, G, F, N, GUARD>(threads, formula, w_rest, g_rest, rest),
     );
     left | right
+}
+
+/// Each slice in two at one place.
+pub(super) fn split_state<R, const N: usize>(state: [&mut [R]; N], at: usize) -> ([&mut [R]; N], [&mut [R]; N]) {
+    let mut state = state.map(|state| {
+        let (state, rest) = state.split_at_mut(at);
+        (state, Some(rest))
+    });
+    let rest = std::array::from_fn(|k| state[k].1.take().unwrap_or_default());
+    (state.map(|(state, _)| state), rest)
 }
 
 struct Chunk<'a, W: Element, G, F, const N: usize, const GUARD: bool> {

@@ -48,7 +48,7 @@ pub struct AdamWStep {
 }
 
 /// One step of FTRL-Proximal on one tensor: `σ = (β + √(n + g²))/lr − (β + √n)/lr₋`, `z ← z + g − σw`, `n ← n + g²`,
-/// `τ = lr/(β + √n)`, `w ← prox(−τz, τ)`.
+/// `τ = lr/(β + √n)`, `w ← prox(−τz, τ)`. With an elementwise l1 curve `times` is 1.
 #[derive(Clone, Copy, Debug)]
 pub struct FtrlStep {
     /// α.
@@ -57,8 +57,10 @@ pub struct FtrlStep {
     pub beta: f64,
     /// `1/lr − 1/lr₋`, lr₋ being that of the step before.
     pub drift: f64,
-    /// All that has been charged so far.
+    /// All that has been charged so far, less a factor.
     pub penalty: Penalty,
+    /// The factor of its curve: how often φ_λ itself has been charged.
+    pub times: f64,
 }
 
 /// A step of one of the optimizers. The tensors of its state, in their order:
@@ -76,6 +78,24 @@ pub enum OptimizerStep {
     AdamW(AdamWStep),
     /// FTRL-Proximal.
     Ftrl(FtrlStep),
+}
+
+impl OptimizerStep {
+    pub(super) fn penalty(&self) -> &Penalty {
+        match self {
+            Self::Sgd(step) => &step.penalty,
+            Self::AdamW(step) => &step.penalty,
+            Self::Ftrl(step) => &step.penalty,
+        }
+    }
+
+    /// How often the curve of the penalty is charged.
+    pub(super) fn times(&self) -> f64 {
+        match self {
+            Self::Sgd(_) | Self::AdamW(_) => 1.0,
+            Self::Ftrl(step) => step.times,
+        }
+    }
 }
 
 /// One variable with its state, and what is to be done with them next.

@@ -151,6 +151,9 @@ pub struct Progress {
     /// `A_k·l2` likewise.
     #[serde(with = "crate::exact")]
     l2: f64,
+    /// `A_k·element` likewise.
+    #[serde(with = "crate::exact")]
+    element: f64,
     /// 1/α of the step before, 0 before the first: then σ is all of 1/τ, and the step starts from the weights as they are.
     #[serde(with = "crate::exact")]
     inverse_lr: f64,
@@ -206,13 +209,18 @@ impl Method for ParamsFtrl {
         let inverse_lr = self.lr.recip();
         let charge = planned.penalty;
         let (lambda, l2) = (progress.lambda + charge.lambda(), progress.l2 + charge.l2());
-        let penalty = match self.charged {
-            Charged::EachStep => charge.with_lambda(lambda).with_l2(l2),
-            Charged::Once => charge,
+        let element = progress.element + charge.element();
+        let (penalty, times) = match self.charged {
+            Charged::Once => (charge, 1.0),
+            Charged::EachStep => {
+                let so_far = charge.with_l2(l2).with_element(element);
+                // Of a concave curve k charges are not one of k times the λ.
+                if charge.is_convex() { (so_far.with_lambda(lambda), 1.0) } else { (so_far, lambda / charge.lambda()) }
+            }
         };
         let drift = inverse_lr - progress.inverse_lr;
-        let step = FtrlStep { lr: self.lr, beta: self.beta, drift, penalty };
-        (OptimizerStep::Ftrl(step), Progress { lambda, l2, inverse_lr })
+        let step = FtrlStep { lr: self.lr, beta: self.beta, drift, penalty, times };
+        (OptimizerStep::Ftrl(step), Progress { lambda, l2, element, inverse_lr })
     }
 
     fn decay_factors(&self, _: Progress, _: f64, _: &[Var]) -> Result<DecayFactors> {

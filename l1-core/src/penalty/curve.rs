@@ -6,7 +6,6 @@
 
 use std::fmt;
 
-use num_traits::Float;
 use serde::Serialize;
 
 use crate::scalar::Scalar;
@@ -31,7 +30,9 @@ pub enum Curve {
     Scad(f64),
     /// Log(ε): `λ·ln(1 + r/ε)` (Candès, Wakin & Boyd 2008). ε > 0: the size at which a weight counts as large; the slope at 0 is λ/ε.
     Log(f64),
-    /// ℓ⅔: `λr^⅔` (Cao, Sun & Xu 2013).
+    /// ℓ½: `λ√r` (Xu, Chang, Xu & Zhang 2012). Of infinite slope at 0: a weight that is 0 stays 0.
+    Half,
+    /// ℓ⅔: `λr^⅔` (Cao, Sun & Xu 2013), likewise.
     TwoThirds,
     /// ℓ0: `λ` for every r > 0, hard thresholding.
     L0,
@@ -58,26 +59,29 @@ pub(crate) trait Phi<R: Scalar>: Copy + Send + Sync {
     }
 }
 
-impl Curve {
-    /// Does something with the curve of this λ.
+impl AtLambda {
+    /// Does something with the curve, whichever it is.
     #[inline(always)]
-    pub(crate) fn with<R: Scalar, W: WithCurve<R>>(self, lambda: f64, work: W) -> W::Output {
-        let lambda = R::of(lambda);
-        match self {
-            Self::L1 => work.run(L1 { lambda }),
-            Self::Mcp(gamma) => work.run(Mcp { lambda, gamma: R::of(gamma) }),
-            Self::Scad(gamma) => work.run(Scad { lambda, gamma: R::of(gamma) }),
-            Self::Log(epsilon) => work.run(Log { lambda, epsilon: R::of(epsilon) }),
-            Self::TwoThirds => work.run(TwoThirds { lambda }),
-            Self::L0 => work.run(L0 { lambda }),
+    pub(crate) fn with<R: Scalar, W: WithCurve<R>>(self, work: W) -> W::Output {
+        let lambda = R::of(self.lambda);
+        match self.curve {
+            Curve::L1 => work.run(L1 { lambda }),
+            Curve::Mcp(gamma) => work.run(Mcp { lambda, gamma: R::of(gamma) }),
+            Curve::Scad(gamma) => work.run(Scad { lambda, gamma: R::of(gamma) }),
+            Curve::Log(epsilon) => work.run(Log { lambda, epsilon: R::of(epsilon) }),
+            Curve::Half => work.run(Half { lambda }),
+            Curve::TwoThirds => work.run(TwoThirds { lambda }),
+            Curve::L0 => work.run(L0 { lambda }),
         }
     }
+}
 
+impl Curve {
     /// The parameter out of its range, if it is: its value and what was expected.
     pub(crate) fn invalid(self) -> Option<(f64, &'static str)> {
         let unless = |in_range: bool, value, expected| (!in_range).then_some((value, expected));
         match self {
-            Self::L1 | Self::TwoThirds | Self::L0 => None,
+            Self::L1 | Self::Half | Self::TwoThirds | Self::L0 => None,
             Self::Mcp(gamma) => unless(gamma.is_finite() && gamma > 1.0, gamma, "γ finite and > 1 in mcp(γ)"),
             Self::Scad(gamma) => unless(gamma.is_finite() && gamma > 2.0, gamma, "γ finite and > 2 in scad(γ)"),
             Self::Log(epsilon) => unless(epsilon.is_finite() && epsilon > 0.0, epsilon, "ε finite and > 0 in log(ε)"),
@@ -92,6 +96,7 @@ impl fmt::Display for Curve {
             Self::Mcp(gamma) => write!(f, "mcp({gamma})"),
             Self::Scad(gamma) => write!(f, "scad({gamma})"),
             Self::Log(epsilon) => write!(f, "log({epsilon})"),
+            Self::Half => f.pad("half"),
             Self::TwoThirds => f.pad("two_thirds"),
             Self::L0 => f.pad("l0"),
         }
@@ -267,6 +272,64 @@ impl<R: Scalar> Phi<R> for Log<R> {
     }
 }
 
+/// `λ√r`. Above the threshold the prox is `a·x²` for the largest root x of `x³ − x + β = 0`, `β = L/(2·a^1.5)`, L = sλ.
+#[derive(Clone, Copy)]
+struct Half<R> {
+    lambda: R,
+}
+
+impl<R: Scalar> Half<R> {
+    #[inline(always)]
+    fn beta(self, a: R, s: R) -> R {
+        let root = a.inverse_sqrt();
+        R::of(0.5) * (s * self.lambda) * root * root * root
+    }
+
+    #[inline(always)]
+    fn root(self, a: R, beta: R) -> R {
+        // A cubic through [0, (2/3)^1.5/2] within 2.8e-4, then Newton.
+        let mut x =
+            R::of(1.00018) + beta * (R::of(-0.518_859) + beta * (R::of(-0.077_100_8) + beta * R::of(-1.809_64)));
+        for _ in 0..R::NEWTON_STEPS {
+            let square = x * x;
+            x = x - (x * square - x + beta) / (R::of(3.0) * square - R::one());
+        }
+        if a < R::VAST { a * x * x } else { a }
+    }
+}
+
+impl<R: Scalar> Phi<R> for Half<R> {
+    #[inline(always)]
+    fn value(self, r: R) -> R {
+        self.lambda * r.sqrt()
+    }
+    #[inline(always)]
+    fn slope(self, r: R) -> R {
+        R::of(0.5) * self.lambda / r.sqrt()
+    }
+    #[inline(always)]
+    fn threshold(self, s: R) -> R {
+        R::of(1.5) * (s * self.lambda).powf(R::of(2.0 / 3.0))
+    }
+    #[inline(always)]
+    fn above(self, a: R, s: R) -> R {
+        self.root(a, self.beta(a, s))
+    }
+    #[inline(always)]
+    fn prox(self, a: R, s: R) -> R {
+        // At the threshold r = (2/3)·a, and β = (2/3)^1.5/2.
+        let beta = self.beta(a, s);
+        let is_above = beta < R::of(0.272_165_526_975_908_7) || a >= R::VAST;
+        if s * self.lambda == R::zero() {
+            a
+        } else if is_above {
+            self.root(a, beta)
+        } else {
+            R::zero()
+        }
+    }
+}
+
 /// `λr^⅔`. Above the threshold the prox is `a·x³` for the largest root x of `x⁴ − x + β = 0`, `β = (2L/3)·a^(−4/3)`, L = sλ.
 #[derive(Clone, Copy)]
 struct TwoThirds<R> {
@@ -383,7 +446,7 @@ macro_rules! in_f64 {
                         curve.$name($(self.$argument),*)
                     }
                 }
-                self.curve.with(self.lambda, Call { $($argument),* })
+                self.with(Call { $($argument),* })
             }
         }
     )*};

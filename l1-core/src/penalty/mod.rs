@@ -194,8 +194,9 @@ impl Penalty {
         let strength = self.strengths().into_iter().find(|(_, value)| !is_strength(*value));
         let strength = strength.map(|(key, value)| (key, value, STRENGTH));
         let curve = || self.curve.invalid().map(|(value, expected)| ("curve", value, expected));
-        // A matrix may be small in its singular values, or in its entries; no prox does both.
+        // A matrix may be small in its singular values, or in its entries; no prox does both. λ = 0 asks for nothing.
         let in_singular = || match self.group {
+            Grouping::Singular if self.lambda == 0.0 => None,
             Grouping::Singular if self.element > 0.0 => Some(("element", self.element, "none beside group = singular")),
             Grouping::Singular if self.positive => Some(("positive", 1.0, "none beside group = singular")),
             _ => None,

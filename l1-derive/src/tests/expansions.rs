@@ -47,7 +47,63 @@ fn keys_of_the_container_are_defaults() {
 #[test]
 fn every_key_of_a_rule_is_a_call_in_one_order() {
     snapshot!(
-        "struct A { #[l1(role = embedding, scale = 2, norm, bias, decay = 0.01, positive, l2 = 1, lambda = 0)] w: Tensor }"
+        "struct A {
+            #[l1(
+                role = embedding, scale = 2, norm, bias, decay = 0.01, positive, l2 = 1, element = 0.1, unscaled,
+                group = output, curve = l1, lambda = 0
+            )]
+            w: Tensor,
+        }"
+    );
+}
+
+#[test]
+fn a_word_is_a_variant_and_its_parameters_are_numbers() {
+    snapshot!(
+        r#"
+        struct A(
+            #[l1(lambda = 1, curve = l1, group = element)] Linear,
+            #[l1(lambda = 1, curve = mcp(3), group = output)] Linear,
+            #[l1(lambda = 1, curve = scad((3.7)), group = input)] Linear,
+            #[l1(lambda = 1, curve = log(1e-2), group = dim(0))] Linear,
+            #[l1(lambda = 1, curve = two_thirds, group = kernel)] Linear,
+            #[l1(lambda = 1, curve = l0, group = whole)] Linear,
+            #[l1(lambda = 1, curve = mcp(self.0.gamma()), group = block(2, usize::from(self.1)))] Linear,
+            #[l1(lambda = 1, group = singular)] Linear,
+        );"#
+    );
+}
+
+#[test]
+fn groups_of_the_container_are_a_default() {
+    snapshot!(
+        r#"
+        #[l1(lambda = 0.01, group = output, curve = mcp(3.0))]
+        struct Mlp {
+            fc1: Linear,
+            #[l1(group = element)]
+            fc2: Linear,
+            #[l1(lambda = 0.1, unscaled)]
+            fc3: Linear,
+        }"#
+    );
+}
+
+#[test]
+fn groups_of_a_container_without_lambda_go_to_the_fields_that_have_one() {
+    snapshot!(
+        r#"
+        #[l1(group = output, element = self.inner, l2 = 0.1)]
+        enum Net {
+            Mlp {
+                #[l1(lambda = 0.001)]
+                fc1: Linear,
+                #[l1(lambda = 0.01, group = input)]
+                fc2: Linear,
+                fc3: Linear,
+            },
+            Foreign(#[l1(with = visit_lstm, lambda = 0.1)] Lstm),
+        }"#
     );
 }
 
@@ -169,6 +225,6 @@ fn with_hands_the_field_to_a_function() {
 fn the_path_of_the_library_can_be_given() {
     snapshot!(
         r#"#[l1(crate = ::renamed::l1, bias)]
-        struct A<T> { #[l1(role = norm)] a: T, #[l1(skip)] b: Linear }"#
+        struct A<T> { #[l1(role = norm)] a: T, #[l1(lambda = 1, curve = l0, group = dim(1))] c: T, #[l1(skip)] b: Linear }"#
     );
 }

@@ -9,7 +9,7 @@ use syn::{File, Item};
 #[rustfmt::skip]
 const PIECES: &[&str] = &[
     "lambda", "l2", "positive", "decay", "bias", "norm", "scale", "role", "skip", "opaque", "with", "rename", "flatten",
-    "crate", "bound", "transparent", "lamda", "group", "self", "r#type", "=", "=", "=", "=", ",", ",", ",", "0.1", "1", "-1",
+    "crate", "bound", "transparent", "lamda", "curve", "group", "unscaled", "element", "mcp", "output", "(3.0)", "(2, 2)", "self", "r#type", "=", "=", "=", "=", ",", ",", ",", "0.1", "1", "-1",
     "1e400", "0.1f32", "1u8", "0x10", "99999999999999999999999999999999999999999", "true", "false", "\"a.b\"", "\"\"", "\" \"",
     "\"T: Clone\"", "\"T:\"", "'c'", "b'c'", "c\"c\"", "weight", "buffer", "a::b", "::l1", "f::<A, B>()", "(1 2)", "()", "(, )",
     "{ 1 }", "[0; 3]", "{ let }", "|x, y| x", "'a", "::", "<", ">", "&", "!", "#", "#[l1]", ";", "..", "?", "$", "as", "match", "_",
@@ -33,6 +33,9 @@ const WELL_FORMED: &[&str] = &[
     "#[l1(skip = \"frozen\", rename = \"a.b\")]",
     "#[l1(with = a::b, scale = 2)]",
     "#[l1(flatten, norm)]",
+    "#[l1(lambda = 0.1, group = output, unscaled, element = 0.01)]",
+    "#[l1(lambda = self.x, curve = mcp(3), group = block(2, 2))]",
+    "#[l1(curve = scad(self.gamma), group = dim(N))]",
     "#[l1(crate = a::b, bound = \"T: Clone\", transparent)]",
 ];
 

@@ -1,11 +1,11 @@
 //! Proximal AdamW, and AMSGrad's variant of it.
 
-use super::Charge;
-use crate::kernel::{number::Real, pass::Coordinate, step::AdamWStep};
+use super::{Move, Square};
+use crate::kernel::{number::Real, step::AdamWStep};
 
-/// Moments, the Adam move, and the prox in the metric 1/p of that move.
+/// Moments and the Adam move; the prox that follows is in the metric 1/p of that move.
 #[derive(Clone, Copy)]
-pub(in crate::kernel) struct AdamW<R> {
+pub(in crate::kernel) struct AdamW<R, S> {
     one_minus_beta1: R,
     beta2: R,
     one_minus_beta2: R,
@@ -14,15 +14,15 @@ pub(in crate::kernel) struct AdamW<R> {
     lr: R,
     eps: R,
     keep: R,
-    charge: Charge<R>,
+    square: S,
 }
 
 /// The same with the largest v so far in place of v (Reddi, Kale & Kumar 2018).
 #[derive(Clone, Copy)]
-pub(in crate::kernel) struct AmsGrad<R>(AdamW<R>);
+pub(in crate::kernel) struct AmsGrad<R, S>(AdamW<R, S>);
 
-impl<R: Real> AdamW<R> {
-    pub(in crate::kernel) fn new(step: &AdamWStep) -> Self {
+impl<R: Real, S: Square<R>> AdamW<R, S> {
+    pub(in crate::kernel) fn new(step: &AdamWStep, square: S) -> Self {
         Self {
             one_minus_beta1: R::of(1.0 - step.beta1),
             beta2: R::of(step.beta2),
@@ -32,7 +32,7 @@ impl<R: Real> AdamW<R> {
             lr: R::of(step.lr),
             eps: R::of(step.eps),
             keep: R::of(step.keep),
-            charge: Charge::new(&step.penalty),
+            square,
         }
     }
 
@@ -42,33 +42,33 @@ impl<R: Real> AdamW<R> {
         let g = g.with_square();
         // As an interpolation: in f32 the rounded β₁ and 1 − β₁ need not sum to 1, which would change the strength of λ.
         *m = *m + self.one_minus_beta1 * (g - *m);
-        *v = self.beta2 * *v + self.one_minus_beta2 * g * g;
+        *v = self.beta2 * *v + self.square.times(self.one_minus_beta2, g);
     }
 
     #[inline(always)]
-    fn step(&self, w: R, m: R, v: R) -> R {
+    fn step(&self, w: R, m: R, v: R) -> (R, R) {
         let p = self.lr / ((v * self.v_correction).sqrt() + self.eps);
-        self.charge.prox(self.keep * w - p * (m * self.m_correction), p)
+        (self.keep * w - p * (m * self.m_correction), p)
     }
 }
 
-impl<R: Real> Coordinate<R, 2> for AdamW<R> {
+impl<R: Real, S: Square<R>> Move<R, 2> for AdamW<R, S> {
     #[inline(always)]
-    fn at(&self, w: R, g: R, [m, v]: &mut [R; 2]) -> R {
+    fn at(&self, w: R, g: R, [m, v]: &mut [R; 2]) -> (R, R) {
         self.moments(g, m, v);
         self.step(w, *m, *v)
     }
 }
 
-impl<R: Real> AmsGrad<R> {
-    pub(in crate::kernel) fn new(step: &AdamWStep) -> Self {
-        Self(AdamW::new(step))
+impl<R: Real, S: Square<R>> AmsGrad<R, S> {
+    pub(in crate::kernel) fn new(step: &AdamWStep, square: S) -> Self {
+        Self(AdamW::new(step, square))
     }
 }
 
-impl<R: Real> Coordinate<R, 3> for AmsGrad<R> {
+impl<R: Real, S: Square<R>> Move<R, 3> for AmsGrad<R, S> {
     #[inline(always)]
-    fn at(&self, w: R, g: R, [m, v, largest_v]: &mut [R; 3]) -> R {
+    fn at(&self, w: R, g: R, [m, v, largest_v]: &mut [R; 3]) -> (R, R) {
         self.0.moments(g, m, v);
         *largest_v = largest_v.max(*v);
         self.0.step(w, *m, *largest_v)

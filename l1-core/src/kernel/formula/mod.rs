@@ -14,6 +14,87 @@ pub(super) use adamw::{AdamW, AmsGrad};
 pub(super) use ftrl::Ftrl;
 pub(super) use sgd::{Momentum, Sgd};
 
+/// What an optimizer does with a coordinate before the prox.
+pub(super) trait Move<R: Real, const N: usize>: Copy + Send + Sync {
+    /// Where the gradient takes `w`, and the step of the prox that follows there; from `N` numbers of state, which it changes.
+    fn at(&self, w: R, g: R, state: &mut [R; N]) -> (R, R);
+
+    /// The step of the prox, where it is the same for all coordinates.
+    fn scalar_step(&self) -> Option<R> {
+        None
+    }
+
+    /// What becomes of the state where `w` stays because `g` is not finite; with a subgradient of the penalty at `w`.
+    #[inline(always)]
+    fn pass_over(&self, _w: R, _subgradient: R, _state: &mut [R; N]) {}
+}
+
+/// What an adaptive metric learns from a gradient.
+pub(super) trait Square<R>: Copy + Send + Sync {
+    /// `factor·g²`
+    fn times(&self, factor: R, g: R) -> R;
+}
+
+/// The coordinate's own square: a metric with a number for each coordinate.
+#[derive(Clone, Copy)]
+pub(super) struct OwnSquare;
+
+impl<R: Real> Square<R> for OwnSquare {
+    #[inline(always)]
+    fn times(&self, factor: R, g: R) -> R {
+        factor * g * g
+    }
+}
+
+/// The mean over the tensor: one number for all. Singular values have no prox in any other metric.
+#[derive(Clone, Copy)]
+pub(super) struct MeanSquare<R>(pub(super) R);
+
+impl<R: Real> Square<R> for MeanSquare<R> {
+    #[inline(always)]
+    fn times(&self, factor: R, _: R) -> R {
+        factor * self.0
+    }
+}
+
+/// A move and the prox of an elementwise l1 penalty behind it, in one formula.
+#[derive(Clone, Copy)]
+pub(super) struct Fused<M, R> {
+    pub(super) to: M,
+    pub(super) charge: Charge<R>,
+}
+
+impl<R: Real, M: Move<R, N>, const N: usize> Coordinate<R, N> for Fused<M, R> {
+    #[inline(always)]
+    fn at(&self, w: R, g: R, state: &mut [R; N]) -> R {
+        let (z, step) = self.to.at(w, g, state);
+        self.charge.prox(z, step)
+    }
+
+    #[inline(always)]
+    fn pass_over(&self, w: R, state: &mut [R; N]) {
+        self.to.pass_over(w, self.charge.subgradient(w), state);
+    }
+}
+
+/// No move: the argument of a prox, with a step that is given.
+#[derive(Clone, Copy)]
+pub(super) struct Stay<R> {
+    /// `None`: each coordinate's step comes in the place of its gradient.
+    pub(super) step: Option<R>,
+}
+
+impl<R: Real> Move<R, 0> for Stay<R> {
+    #[inline(always)]
+    fn at(&self, w: R, step: R, _: &mut [R; 0]) -> (R, R) {
+        (w, step)
+    }
+
+    fn scalar_step(&self) -> Option<R> {
+        self.step
+    }
+}
+
 /// What one pass over a tensor collects for its penalty.
 #[derive(Clone, Copy)]
 pub(super) struct Sums {
@@ -35,7 +116,7 @@ impl Sums {
         } else if penalty.positive() && self.negative {
             f64::INFINITY
         } else {
-            times(penalty.lambda(), self.abs) + 0.5 * times(penalty.l2(), self.squares)
+            times(penalty.lambda() + penalty.element(), self.abs) + 0.5 * times(penalty.l2(), self.squares)
         }
     }
 }
@@ -50,7 +131,9 @@ pub(super) struct Charge<R> {
 
 impl<R: Real> Charge<R> {
     pub(super) fn new(penalty: &Penalty) -> Self {
-        Self { lambda: R::of(penalty.lambda()), l2: R::of(penalty.l2()), positive: penalty.positive() }
+        // On single entries both strengths do the same.
+        let lambda = penalty.lambda() + penalty.element();
+        Self { lambda: R::of(lambda), l2: R::of(penalty.l2()), positive: penalty.positive() }
     }
 
     /// The element of ∂Ω(w) of smallest norm: `λ·sign(w) + l2·w`, with sign(0) = 0; NaN at NaN.
@@ -106,6 +189,28 @@ impl<R: Real> Coordinate<R, 0> for Subgradient<R> {
     #[inline(always)]
     fn at(&self, _: R, w: R, _: &mut [R; 0]) -> R {
         self.factor * self.charge.subgradient(w)
+    }
+}
+
+/// The sum of both.
+#[derive(Clone, Copy)]
+pub(super) struct Plus;
+
+impl<R: Real> Coordinate<R, 0> for Plus {
+    #[inline(always)]
+    fn at(&self, w: R, g: R, _: &mut [R; 0]) -> R {
+        w + g
+    }
+}
+
+/// `factor·g`, in place of whatever was there.
+#[derive(Clone, Copy)]
+pub(super) struct Times<R>(pub(super) R);
+
+impl<R: Real> Coordinate<R, 0> for Times<R> {
+    #[inline(always)]
+    fn at(&self, _: R, g: R, _: &mut [R; 0]) -> R {
+        self.0 * g
     }
 }
 

@@ -1,0 +1,259 @@
+//! Tiles of whole groups: moved into scratch numbers where each group lies side by side, taken to their prox there, written back.
+
+use ndarray::{ArrayView4, ArrayViewMut4, Axis, s};
+use num_traits::Zero;
+
+use super::{
+    Prox,
+    fold::Fold,
+    moved::{moved, room, widened},
+    radius::{self, OnGroup},
+};
+use crate::{
+    kernel::{
+        chunks::{CHUNK, Threads},
+        formula::Move,
+        number::{Element, Real},
+        simd,
+    },
+    penalty::Groups,
+    scalar::Scalar,
+};
+
+/// Entries that are worked on together: their scratch numbers stay in the second-level cache.
+const TILE: usize = CHUNK;
+
+/// Adjacent entries of a row that are worth fetching: a few lines of the cache.
+const STRIP: usize = 64;
+
+/// See [`super::run`].
+pub(super) fn run<W: Element, G: Element<Real = W::Real>, const N: usize>(
+    threads: Threads,
+    to: impl Move<W::Real, N>,
+    prox: &Prox,
+    groups: Groups,
+    w: &mut [W],
+    g: &[G],
+    state: [&mut [W::Real]; N],
+) {
+    let shape = (groups.slabs, groups.rows, groups.count, groups.run);
+    let (Ok(w), Ok(g)) = (ArrayViewMut4::from_shape(shape, w), ArrayView4::from_shape(shape, g)) else { return };
+    let mut views = state.map(|state| ArrayViewMut4::from_shape(shape, state).ok());
+    if views.iter().any(Option::is_none) {
+        return;
+    }
+    let empty = || ArrayViewMut4::from_shape((0, 0, 0, 0), &mut []).ok();
+    let state = std::array::from_fn(|k| views[k].take().or_else(empty));
+    // All of them are there, as was seen above.
+    let Some(state) = all(state) else { return };
+    tiles(threads, to, prox, w, g, state);
+}
+
+fn all<A, const N: usize>(values: [Option<A>; N]) -> Option<[A; N]> {
+    let values: Vec<A> = values.into_iter().collect::<Option<_>>()?;
+    values.try_into().ok()
+}
+
+/// Cuts along slabs and groups, at places that follow from the shape alone.
+fn tiles<W: Element, G: Element<Real = W::Real>, const N: usize>(
+    threads: Threads,
+    to: impl Move<W::Real, N>,
+    prox: &Prox,
+    w: ArrayViewMut4<'_, W>,
+    g: ArrayView4<'_, G>,
+    state: [ArrayViewMut4<'_, W::Real>; N],
+) {
+    let (slabs, rows, count, run) = w.dim();
+    let cut = if slabs > 1 {
+        Some((Axis(0), slabs / 2))
+    } else if count > 1 && rows * count * run > TILE && (rows == 1 || count * run > STRIP) {
+        let middle = count / 2;
+        // At a whole line of the cache, where a group is less.
+        let aligned = middle.next_multiple_of(STRIP.div_ceil(run));
+        Some((Axis(2), if aligned < count { aligned } else { middle }))
+    } else {
+        None
+    };
+    let Some((axis, at)) = cut else { return tile(threads, to, prox, w, g, state) };
+    let (w, w_rest) = w.split_at(axis, at);
+    let (g, g_rest) = g.split_at(axis, at);
+    let mut rest = [const { None }; N];
+    let mut index = 0;
+    let state = state.map(|state| {
+        let (state, state_rest) = state.split_at(axis, at);
+        rest[index] = Some(state_rest);
+        index += 1;
+        state
+    });
+    let Some(rest) = all(rest) else { return };
+    threads.both(
+        |threads| tiles(threads, to, prox, w, g, state),
+        |threads| tiles(threads, to, prox, w_rest, g_rest, rest),
+    );
+}
+
+/// Groups of one slab.
+fn tile<W: Element, G: Element<Real = W::Real>, const N: usize>(
+    threads: Threads,
+    to: impl Move<W::Real, N>,
+    prox: &Prox,
+    mut w: ArrayViewMut4<'_, W>,
+    g: ArrayView4<'_, G>,
+    mut state: [ArrayViewMut4<'_, W::Real>; N],
+) {
+    let zero = W::Real::zero();
+    let (_, rows, count, run) = w.dim();
+    let (size, width, scalar) = (rows * run, count * run, to.scalar_step());
+    let has_steps = scalar.is_none();
+    let mut z = vec![zero; size * count];
+    let mut steps = vec![zero; if has_steps { z.len() } else { 0 }];
+    // A row of the tile, before it is told apart into groups.
+    let (mut row_z, mut row_steps) = (vec![zero; if rows > 1 { width } else { 0 }], Vec::new());
+    row_steps.resize(if has_steps { row_z.len() } else { 0 }, zero);
+    let (mut room_w, mut room_g) = (room::<W>(width), room::<G>(width));
+    let mut squares = vec![0.0; if prox.is_linearized { count } else { 0 }];
+
+    for row in 0..rows {
+        let at = s![0, row, .., ..];
+        let (w, g) = (w.slice(at), g.slice(at));
+        let (Some(w), Some(g)) = (w.to_slice(), g.to_slice()) else { return };
+        let mut views = state.each_mut().map(|state| state.slice_mut(at));
+        let Some(state) = all(views.each_mut().map(|view| view.as_slice_mut())) else { return };
+        let (w, g) = (widened(w, &mut room_w), widened(g, &mut room_g));
+        if prox.is_linearized {
+            for (squares, w) in squares.iter_mut().zip(w.chunks(run)) {
+                let norm = radius::norm(threads, w);
+                *squares = f64::hypot(*squares, norm);
+            }
+        }
+        if rows == 1 {
+            moved(to, w, g, &[], &mut z, &mut steps, state);
+        } else {
+            moved(to, w, g, &[], &mut row_z, &mut row_steps, state);
+            apart(&row_z, &mut z, (row, rows, run));
+            apart(&row_steps, &mut steps, (row, rows, run));
+        }
+    }
+
+    let fold = Fold::new(prox);
+    for index in 0..count {
+        let at = index * size..(index + 1) * size;
+        let z = &mut z[at.clone()];
+        let tangent = prox.is_linearized.then(|| prox.weight * prox.phi.slope(squares[index]));
+        let group = OnGroup { phi: prox.phi, weight: prox.weight, tangent };
+        match scalar {
+            Some(step) => {
+                if !fold.is_none() {
+                    simd::run(FoldScalar { fold, z, step });
+                }
+                radius::scalar(threads, &group, z, fold.step(step).wide());
+            }
+            None => {
+                let steps = &mut steps[at];
+                if !fold.is_none() {
+                    simd::run(FoldDiagonal { fold, z, steps });
+                }
+                radius::diagonal(threads, &group, z, steps);
+            }
+        }
+    }
+
+    for row in 0..rows {
+        let mut w = w.slice_mut(s![0, row, .., ..]);
+        let Some(w) = w.as_slice_mut() else { return };
+        if rows == 1 {
+            W::store_all(&z, w);
+        } else {
+            together(&z, &mut row_z, (row, rows, run));
+            W::store_all(&row_z, w);
+        }
+    }
+}
+
+/// Hands the runs of a row to their groups.
+fn apart<R: Copy>(row: &[R], groups: &mut [R], (index, rows, run): (usize, usize, usize)) {
+    for (values, group) in row.chunks(run).zip(groups.chunks_mut(rows * run)) {
+        group[index * run..(index + 1) * run].copy_from_slice(values);
+    }
+}
+
+/// Collects a row from its groups.
+fn together<R: Copy>(groups: &[R], row: &mut [R], (index, rows, run): (usize, usize, usize)) {
+    for (values, group) in row.chunks_mut(run).zip(groups.chunks(rows * run)) {
+        values.copy_from_slice(&group[index * run..(index + 1) * run]);
+    }
+}
+
+struct FoldScalar<'a, R> {
+    fold: Fold<R>,
+    z: &'a mut [R],
+    step: R,
+}
+
+impl<R: Real> simd::Loop for FoldScalar<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { fold, z, step } = self;
+        z.iter_mut().for_each(|z| *z = fold.at(*z, step).0);
+    }
+}
+
+struct FoldDiagonal<'a, R> {
+    fold: Fold<R>,
+    z: &'a mut [R],
+    steps: &'a mut [R],
+}
+
+impl<R: Real> simd::Loop for FoldDiagonal<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { fold, z, steps } = self;
+        z.iter_mut().zip(steps).for_each(|(z, step)| (*z, *step) = fold.at(*z, *step));
+    }
+}
+
+/// The norm of every group.
+pub(in crate::kernel) fn norms<T: Element>(groups: Groups, values: &[T]) -> Vec<f64> {
+    let mut norms = vec![0.0; groups.number()];
+    let mut room = room::<T>(groups.run.max(groups.count * groups.run));
+    for (slab, norms) in norms.chunks_mut(groups.count).enumerate() {
+        for row in 0..groups.rows {
+            let width = groups.count * groups.run;
+            let from = (slab * groups.rows + row) * width;
+            let values = widened(&values[from..from + width], &mut room);
+            for (norm, run) in norms.iter_mut().zip(values.chunks(groups.run)) {
+                *norm = if groups.rows == 1 {
+                    radius::norm(Threads::all(), run)
+                } else {
+                    f64::hypot(*norm, radius::norm(Threads::all(), run))
+                };
+            }
+        }
+    }
+    norms
+}
+
+/// `c·φ'(r)/r` of every group, 0 where r is.
+pub(in crate::kernel) fn slopes(prox: &Prox, norms: &[f64]) -> Vec<f64> {
+    let slope = |norm: &f64| if *norm > 0.0 { prox.weight * prox.phi.slope(*norm) / norm } else { 0.0 };
+    norms.iter().map(slope).collect()
+}
+
+/// The subgradient of smallest norm at `w`.
+pub(super) fn subgradient<R: Real>(prox: &Prox, groups: Groups, w: &[R], result: &mut [R]) {
+    let fold = Fold::new(prox);
+    let slopes = slopes(prox, &norms(groups, w));
+    for (group, slope) in slopes.into_iter().enumerate() {
+        let slope = R::of(slope);
+        for run in groups.runs(group) {
+            let at = run..run + groups.run;
+            for (result, w) in result[at.clone()].iter_mut().zip(&w[at]) {
+                *result = slope * *w + fold.subgradient(*w);
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+use candle_nn::Linear;
+use l1_core::Regularized;
+
+#[derive(Regularized)]
+#[l1(group = output)]
+struct Net {
+    fc1: Linear,
+    fc2: Linear,
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+use candle_nn::Linear;
+use l1_core::Regularized;
+
+#[derive(Regularized)]
+struct Net {
+    #[l1(lambda = 0.1, curve = mpc(3.0))]
+    fc1: Linear,
+    #[l1(lambda = 0.1, curve = SCAD)]
+    fc2: Linear,
+}
+
+fn main() {}
