@@ -262,6 +262,16 @@ pub enum Error {
         why: String,
     },
 
+    /// No bound on the distance from the minimum can be given. Cause: in `why`; a penalty that is not convex, most likely, or tensors
+    /// that are not the model's or do not fit together.
+    #[error("{path}: no duality gap: {why}")]
+    NoDualityGap {
+        /// The parameter's path, or the argument's name.
+        path: ParamPath,
+        /// What was found, and what was expected.
+        why: String,
+    },
+
     /// A tensor has a dtype for which l1 has no arithmetic.
     #[error("`{argument}` has dtype {found:?} (expected F32, F64, BF16 or F16)")]
     UnsupportedDType {

@@ -7,6 +7,7 @@ mod checkpoint;
 mod clipping;
 mod composed;
 mod concurrent;
+mod duality;
 mod every_optimizer;
 mod fista;
 mod ftrl;

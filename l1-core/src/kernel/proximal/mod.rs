@@ -104,7 +104,7 @@ pub(in crate::kernel) fn run<W: Element, G: Element<Real = W::Real>, const N: us
     match prox.layout {
         Layout::Elements => Ok(elements::run(threads, to, prox, w, g, state, source)),
         // A group is moved as a whole or not at all.
-        _ if source == Source::Unchecked && g.iter().any(|g| g.is_non_finite()) => {
+        _ if source == Source::Unchecked && cpu::any_non_finite(g) => {
             moved::pass_over(to, prox, w, state);
             Ok(true)
         }
