@@ -12,7 +12,7 @@
 //! | `matrix.rs` | singular values |
 //! | `value.rs` | what a curve charges, and its subgradient |
 
-use super::{chunks::Threads, formula::Move, number::Element, pass::Source};
+use super::{chunks::Threads, cpu, formula::Move, number::Element, pass::Source};
 use crate::{
     Error, ParamPath, Penalty, Result,
     penalty::{AtLambda, Layout},
