@@ -227,6 +227,21 @@ pub(crate) fn subgradient(matrix: &[f64], rows: usize, columns: usize, phi: AtLa
     subgradient
 }
 
+/// How hard a gradient pulls at the singular values of W that are 0: the singular values, descending, of what of it is orthogonal to the
+/// others, `(I − U₁U₁ᵀ) ∇f (I − V₁V₁ᵀ)`. None where no singular value is 0.
+///
+/// * `ulp`: as in [`rank`].
+///
+/// # Errors
+/// As [`values`], of W or of ∇f.
+pub(crate) fn pulls(matrix: &[f64], gradient: &[f64], rows: usize, columns: usize, ulp: f64) -> Result<Vec<f64>> {
+    let decomposition = Decomposition::of(matrix, rows, columns)?;
+    let rank = decomposition.spectrum.rank(ulp);
+    let mut pulls = values(&decomposition.normal_part(gradient, rank), rows, columns)?;
+    pulls.truncate(rows.min(columns) - rank);
+    Ok(pulls)
+}
+
 /// The distance of `−∇f` to the subdifferential of `Σ_k φ_λ(σ_k) + ½·ridge·‖W‖²` at W, which is
 /// `U₁ diag(φ'(σ) + ridge·σ) V₁ᵀ + {N : U₁ᵀN = 0, N V₁ = 0, σ₁(N) ≤ φ'(0+)}` (convex: Watson 1992). NaN where [`values`] of W or of ∇f is
 /// an error.
