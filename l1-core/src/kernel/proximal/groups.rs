@@ -1,5 +1,7 @@
 //! Tiles of whole groups: moved into scratch numbers where each group lies side by side, taken to their prox there, written back.
 
+use ndarray::{ArrayView4, ArrayViewMut4, Axis, s};
+
 use super::{
     Prox,
     fold::Fold,
@@ -14,8 +16,8 @@ use crate::{
         number::{Element, Real},
     },
     penalty::Groups,
+    scalar::Scalar,
 };
-use ndarray::{ArrayView4, ArrayViewMut4, Axis, s};
 
 /// Entries that are worked on together: their scratch numbers stay in the second-level cache.
 const TILE: usize = CHUNK;
