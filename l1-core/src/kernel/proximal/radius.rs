@@ -72,9 +72,12 @@ pub(super) fn diagonal<R: Real>(threads: Threads, group: &OnGroup, z: &mut [R], 
     };
     match radius {
         None => z.fill(R::zero()),
-        Some((radius, slope)) if slope > 0.0 => {
+        Some((radius, slope)) if fits::<R>(radius) && fits::<R>(slope) => {
             let (radius, slope) = (R::of(radius), R::of(slope));
             each(threads, z, steps, &move |z: R, step| z * (radius / (radius + slope * step)));
+        }
+        Some((radius, slope)) if slope > 0.0 => {
+            each(threads, z, steps, &move |z: R, step| z * R::of(radius / (radius + slope * step.wide())));
         }
         Some(_) => {}
     }
@@ -124,6 +127,11 @@ impl Start {
         });
         Self { squares, weighted, ratios }
     }
+}
+
+/// Whether arithmetic with a radius or a slope can be done in the type of the numbers. The norm of f32 numbers may be beyond f32.
+fn fits<R: Real>(x: f64) -> bool {
+    R::of(x).is_normal() && R::of(x.recip()).is_normal()
 }
 
 /// One group in its metric; in units of the largest entry where that was needed.
@@ -185,9 +193,7 @@ impl<R: Real> Problem<'_, R> {
     /// `h(r)` and `Σ z²/(r + κt)³`.
     fn secular(&self, radius: f64, slope: f64) -> [f64; 2] {
         let Self { threads, z, steps, .. } = self;
-        // In the type of the numbers, unless the radius leaves it.
-        let fits = |x: f64| R::of(x).is_normal() && R::of(x.recip()).is_normal();
-        if fits(radius) && fits(slope) {
+        if fits::<R>(radius) && fits::<R>(slope) {
             let (radius, slope) = (R::of(radius), R::of(slope));
             sums(*threads, z, steps, &move |z: R, step: R| {
                 let inverse = (radius + slope * step).recip();
@@ -209,13 +215,22 @@ impl<R: Real> Problem<'_, R> {
     fn lowest(&self, group: &OnGroup, unit: f64) -> Option<(f64, f64)> {
         let slope = |radius: f64| group.weight * group.phi.slope(radius * unit) / unit;
         let settle = |mut radius: f64, mut kappa: f64| {
-            for _ in 0..1000 {
+            let mut last = 0.0;
+            for pass in 0..1000 {
                 let Some((next, _)) = self.root(kappa) else { return None };
-                let is_still = (next - radius).abs() <= 4.0 * R::epsilon().wide() * radius;
+                let change = next - radius;
                 radius = next;
-                if is_still {
+                if change.abs() <= 4.0 * R::epsilon().wide() * radius {
                     break;
                 }
+                // Near the end the changes are a geometric sequence, a slow one where the problem is hardly convex: to its limit.
+                let ratio = change / last;
+                let limit = radius + change * ratio / (1.0 - ratio);
+                let is_near = change.abs() < 1e-3 * radius && (0.0..1.0).contains(&ratio) && limit > 0.5 * radius;
+                if pass % 4 == 3 && is_near && limit < 2.0 * radius {
+                    radius = limit;
+                }
+                last = change;
                 kappa = slope(radius);
             }
             Some((radius, kappa))
@@ -240,13 +255,17 @@ impl<R: Real> Problem<'_, R> {
 
     /// `Σ(u − z)²/(2t) + c·φ(‖u‖)`, in squared units.
     fn objective(&self, group: &OnGroup, unit: f64, (radius, slope): (f64, f64)) -> f64 {
+        let charge = group.weight * group.phi.value((radius * unit).min(f64::MAX)) / unit / unit;
+        if slope == 0.0 {
+            return charge; // u = z, whatever the steps: 0·∞ would be NaN
+        }
         // u − z = −z·κt/(r + κt).
         let [distance] = sums(self.threads, self.z, self.steps, &move |z: R, step: R| {
             let (z, step) = (z.wide(), step.wide());
             let quotient = if z == 0.0 { 0.0 } else { z / (radius + slope * step) };
-            [if step == 0.0 { 0.0 } else { 0.5 * slope * slope * step * quotient * quotient }]
+            [if step == 0.0 || quotient == 0.0 { 0.0 } else { 0.5 * slope * slope * step * quotient * quotient }]
         });
-        distance + group.weight * group.phi.value(radius * unit) / (unit * unit)
+        distance + charge
     }
 }
 
