@@ -219,14 +219,17 @@ fn subnormal_numbers_are_numbers() {
 
 #[test]
 fn huge_numbers_are_shrunk_and_neither_overflow_nor_become_nan() {
+    // One group of 16 entries, and two of them across each other.
+    let whole = (Grouping::Whole, vec![16]);
+    let groupings = [(Grouping::Element, vec![16]), whole, (Grouping::Dim(1), vec![16, 2])];
     for (dtype, size) in [(DType::F32, 1e38), (DType::F64, 1e200), (DType::F64, 1e308)] {
-        let z: Vec<_> = (0..16).map(|at| if at % 3 == 0 { -size } else { size }).collect();
-        let z = tensor(&z, &[16], dtype);
-        let ones = z.ones_like().unwrap();
-        for curve in CURVES {
-            // A penalty of ordinary strength moves them by less than a rounding.
-            for group in [Grouping::Element, Grouping::Whole] {
-                let penalty = Penalty::l1(0.3).with_curve(curve).with_group(group);
+        for (group, dims) in &groupings {
+            let z: Vec<_> = (0..dims.iter().product()).map(|at| if at % 3 == 0 { -size } else { size }).collect();
+            let z = tensor(&z, dims, dtype);
+            let ones = z.ones_like().unwrap();
+            for curve in CURVES {
+                // A penalty of ordinary strength moves them by less than a rounding.
+                let penalty = Penalty::l1(0.3).with_curve(curve).with_group(*group);
                 for found in [kernel::prox(&z, &penalty, 0.5).unwrap(), kernel::prox(&z, &penalty, &ones).unwrap()] {
                     for (found, z) in flat(&found).iter().zip(flat(&z)) {
                         assert!((found / z - 1.0).abs() <= 4e-7, "{penalty}, {dtype:?}, {size:e}: {found:e}");
@@ -234,17 +237,22 @@ fn huge_numbers_are_shrunk_and_neither_overflow_nor_become_nan() {
                 }
                 let value = kernel::value(&z, &penalty).unwrap();
                 assert!(!value.is_nan() && value > 0.0, "{penalty}, {dtype:?}: {value:e}");
-                assert!(
-                    flat(&kernel::subgradient(&z, &penalty).unwrap()).iter().all(|s| s.is_finite()),
-                    "{penalty}, {dtype:?}, {size:e}"
-                );
+                let slopes = flat(&kernel::subgradient(&z, &penalty).unwrap());
+                assert!(slopes.iter().all(|slope| slope.is_finite()), "{penalty}, {dtype:?}, {size:e}");
             }
-        }
-        // ‖z‖ = 4 and κ = 1 in units of the size.
-        let penalty = Penalty::l1(size).with_group(Grouping::Whole).with_unscaled(true);
-        for found in [kernel::prox(&z, &penalty, 1.0).unwrap(), kernel::prox(&z, &penalty, &ones).unwrap()] {
-            for (found, z) in flat(&found).iter().zip(flat(&z)) {
-                assert!((found / z - 0.75).abs() <= 4e-7, "{dtype:?}, {size:e}: {found:e}");
+            // ‖z‖ = 4 and κ = 1 in units of the size. (A norm beyond all numbers is left as it is.)
+            let norm: f64 = if *group == Grouping::Element { 1.0 } else { 4.0 };
+            let is_shrunk = norm == 1.0 || (norm * size).is_finite();
+            for strength in [0.5, 0.25] {
+                let expected = 1.0 - strength / norm;
+                let penalty = Penalty::l1(strength * size).with_group(*group).with_unscaled(true);
+                let proxes = [kernel::prox(&z, &penalty, 1.0).unwrap(), kernel::prox(&z, &penalty, &ones).unwrap()];
+                for (found, is_shrunk) in proxes.iter().zip([is_shrunk, true]) {
+                    for (found, z) in flat(found).iter().zip(flat(&z)) {
+                        let expected = if is_shrunk { expected } else { 1.0 };
+                        assert!((found / z - expected).abs() <= 4e-7, "{penalty}, {dtype:?}, {size:e}: {found:e}");
+                    }
+                }
             }
         }
     }
