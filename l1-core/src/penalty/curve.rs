@@ -217,7 +217,9 @@ impl<R: Scalar> Log<R> {
     #[inline(always)]
     fn gain(self, a: R, s: R) -> R {
         let r = self.above(a, s);
-        r * (R::of(0.5) * r - a) + s * self.value(r)
+        // r/ε has to be a number: −∞ + ∞ would be none.
+        let bounded = r.min(R::max_value() * self.epsilon.min(R::one()));
+        r * (R::of(0.5) * r - a) + s * self.value(bounded)
     }
 
     #[inline(always)]
@@ -257,9 +259,10 @@ impl<R: Scalar> Phi<R> for Log<R> {
         let Self { lambda, epsilon } = self;
         let (l, half) = (s * lambda, R::of(0.5));
         let double_root = R::of(2.0) * l.sqrt();
-        let root = ((a + epsilon - double_root) * (a + epsilon + double_root)).max(R::zero()).sqrt();
+        // A product of two roots, since that of the numbers may overflow.
+        let root = (a + epsilon - double_root).max(R::zero()).sqrt() * (a + epsilon + double_root).sqrt();
         // Two forms of one root, each where it does not cancel.
-        let large = half * (a - epsilon + root);
+        let large = half * (a - epsilon) + half * root;
         let small = R::of(2.0) * (a * epsilon - l) / (epsilon - a + root);
         if a >= epsilon { large } else { small.max(R::zero()) }
     }
@@ -268,7 +271,13 @@ impl<R: Scalar> Phi<R> for Log<R> {
         let r = self.above(a, s);
         let double_root = R::of(2.0) * (s * self.lambda).sqrt();
         let has_root = a + self.epsilon >= double_root && r > R::zero();
-        if has_root && (!self.jumps(s) || self.gain(a, s) < R::zero()) { r } else { R::zero() }
+        if s * self.lambda == R::zero() {
+            a
+        } else if has_root && (!self.jumps(s) || self.gain(a, s) < R::zero()) {
+            r
+        } else {
+            R::zero()
+        }
     }
 }
 

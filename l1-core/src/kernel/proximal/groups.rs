@@ -161,13 +161,20 @@ pub(in crate::kernel) fn slopes(prox: &Prox, norms: &[f64]) -> Vec<f64> {
 /// The subgradient of smallest norm at `w`.
 pub(super) fn subgradient<R: Real>(prox: &Prox, groups: Groups, w: &[R], result: &mut [R]) {
     let fold = Fold::new(prox);
-    let slopes = slopes(prox, &norms(groups, w));
-    for (group, slope) in slopes.into_iter().enumerate() {
-        let slope = R::of(slope);
+    let norms = norms(groups, w);
+    let slopes = slopes(prox, &norms);
+    for (group, (slope, norm)) in slopes.into_iter().zip(norms).enumerate() {
+        let factor = R::of(slope);
         for run in groups.runs(group) {
             let at = run..run + groups.run;
             for (result, w) in result[at.clone()].iter_mut().zip(&w[at]) {
-                *result = slope * *w + fold.subgradient(*w);
+                // Of subnormal numbers c·φ'(r)/r may be too large for a number; c·φ'(r) and w/r are none the less.
+                let of_curve = if factor.is_finite() {
+                    factor * *w
+                } else {
+                    R::of(prox.weight * prox.phi.slope(norm) * (w.wide() / norm))
+                };
+                *result = of_curve + fold.subgradient(*w);
             }
         }
     }
