@@ -159,6 +159,38 @@ impl Plain {
     }
 }
 
+impl Plain {
+    /// The same where what has a gradient that is not finite is passed over: an entry, or with groups the tensor.
+    pub(super) fn guarded_step(&mut self, w: &[f64], g: &[f64]) -> Vec<f64> {
+        let stays = |at: usize| match self.penalty.group() {
+            Grouping::Element => !g[at].is_finite(),
+            _ => g.iter().any(|g| !g.is_finite()),
+        };
+        let stay: Vec<_> = (0..w.len()).map(stays).collect();
+        let mut kept = self.clone();
+        kept.steps += 1;
+        let good: Vec<_> = g.iter().zip(&stay).map(|(g, stays)| if *stays { 0.0 } else { *g }).collect();
+        let [mut next, ..] = self.step(w, &good, 0.0);
+        let (charged, times) = self.charged();
+        let rest = naive::subgradient(&charged.with_lambda(0.0), &self.dims, w);
+        let all = naive::subgradient(&charged, &self.dims, w);
+        for at in (0..w.len()).filter(|at| stay[*at]) {
+            next[at] = w[at];
+            self.second[at] = kept.second[at];
+            self.largest[at] = kept.largest[at];
+            self.first[at] = match self.method {
+                // The sum from which rate and penalty so far give this weight.
+                Method::Ftrl { .. } if w[at] != 0.0 => {
+                    let slope = times * (all[at] - rest[at]) + rest[at];
+                    -(w[at] * (FTRL_BETA + kept.second[at].sqrt()) / FTRL_LR + slope)
+                }
+                _ => kept.first[at],
+            };
+        }
+        next
+    }
+}
+
 const DIMS: [usize; 2] = [6, 8];
 
 fn groupings() -> impl Iterator<Item = Grouping> {
