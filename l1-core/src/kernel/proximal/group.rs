@@ -36,7 +36,7 @@ pub(super) fn diagonal<R: Real>(threads: Threads, group: &OnGroup, z: &mut [R], 
     let mut sums = start(z);
     // The largest entry is the unit where squares would overflow or vanish.
     let mut unit = 1.0;
-    if !sums.is_safe() {
+    if !sums.is_safe::<R>() {
         unit = radius::largest(z);
         if sums.squares.is_nan() {
             return z.fill(R::nan());
