@@ -130,14 +130,14 @@ fn the_prox_of_every_curve_is_that_of_skglm_and_pyproximal_where_they_are_right(
     // Their digits, relative to z (README of the fixtures).
     let peers = [
         ("skglm", "l1", 1e-15),
-        ("skglm", "mcp", 1e-13),
+        ("skglm", "mcp", 1e-15),
         ("skglm", "scad", 1e-9),
-        ("skglm", "log", 1e-8),
-        ("skglm", "half", 1e-13),
+        ("skglm", "log", 1e-15),
+        ("skglm", "half", 1e-15),
         ("skglm", "two_thirds", 5e-9),
         ("pyproximal", "l1", 1e-15),
-        ("pyproximal", "scad", 1e-13),
-        ("pyproximal", "log", 1e-8),
+        ("pyproximal", "scad", 1e-14),
+        ("pyproximal", "log", 3e-9),
         ("pyproximal", "l0", 0.0),
     ];
     for (peer, name, tolerance) in peers {

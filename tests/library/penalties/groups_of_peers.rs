@@ -99,7 +99,7 @@ fn in_f32_a_group_with_one_step_is_right_up_to_a_few_roundings_of_what_it_is_giv
 #[test]
 fn the_prox_of_rows_is_that_of_skglm_and_pyproximal_where_they_are_right() {
     let f = Fixture::load("penalties_groups.safetensors");
-    for (name, tolerance) in [("l1", 1e-15), ("mcp", 1e-13), ("scad", 1e-9), ("half", 1e-13)] {
+    for (name, tolerance) in [("l1", 1e-15), ("mcp", 1e-15), ("scad", 1e-14), ("half", 1e-15)] {
         for row in rows(&f, "rows", name, &["step"]) {
             let line = |key: &str| line(&f, &format!("rows.{name}.{key}"), row.at);
             let (z, expected, wrong) = (line("z"), line("skglm"), line("skglm.wrong"));
@@ -196,7 +196,7 @@ fn a_group_in_a_metric_is_that_of_bisection_in_256_bits() {
         let found = prox_in(&z, &[z.len()], &in_norm(kappa), &t);
         let is_at_its_threshold = at % 7 == 4 && at <= 53;
         // There the rounding of z, t and κ alone moves the norm by 1e-16·‖z‖, which is 1e-10 of it.
-        let tolerance = if is_at_its_threshold { 2e-9 } else { 1e-12 };
+        let tolerance = if is_at_its_threshold { 1e-9 } else { 1e-13 };
         for (found, expected) in found.iter().zip(&expected) {
             let right = (found - expected).abs() <= tolerance * expected.abs();
             assert!(right, "group {at}: {found:e} {expected:e}, {:e}", (found / expected - 1.0).abs());
@@ -271,9 +271,8 @@ fn singular_values_are_shrunk_as_pyproximal_does() {
             let size = flat(of("z")).into_iter().fold(0.0, |size: f64, z| size.max(z.abs()));
             let found = flat(&kernel::prox(of("z"), &penalty, number("step")).unwrap());
             for (found, expected) in found.iter().zip(&expected) {
-                // PyProximal's `Log` has 2e-9 of the singular values, the others those of numpy's decomposition.
-                let tolerance = if key == "prox.log" { 2e-8 } else { 1e-13 };
-                assert!((found - expected).abs() <= tolerance * size, "{matrix} {key}: {found:e} {expected:e}");
+                // Two decompositions, of some roundings each.
+                assert!((found - expected).abs() <= 1e-14 * size, "{matrix} {key}: {found:e} {expected:e}");
             }
             let narrow = kernel::prox(&of("z").to_dtype(DType::F32).unwrap(), &penalty, number("step")).unwrap();
             for (narrow, found) in flat(&narrow).iter().zip(&found) {

@@ -38,10 +38,10 @@ fn all_groupings() -> impl Iterator<Item = Grouping> {
 /// Numbers with a row, a column and a block of zeros.
 fn with_zero_groups() -> Vec<f64> {
     let mut numbers = numbers(&mut rng(31), 60);
-    for at in 0..60 {
+    for (at, number) in numbers.iter_mut().enumerate() {
         let (row, column) = (at / 10, at % 10);
         if row == 2 || column == 4 || row < 3 && column < 5 {
-            numbers[at] = 0.0;
+            *number = 0.0;
         }
     }
     numbers

@@ -85,7 +85,7 @@ fn groupings(dims: &[usize]) -> Vec<Grouping> {
         all.push(Grouping::Kernel);
     }
     if let [rows, columns] = *dims {
-        let smallest = |length: usize| (2..=length).find(|d| length % d == 0).unwrap_or(1);
+        let smallest = |length: usize| (2..=length).find(|d| length.is_multiple_of(*d)).unwrap_or(1);
         all.extend([
             Grouping::Block(smallest(rows), smallest(columns)),
             Grouping::Block(1, smallest(columns)),

@@ -4,10 +4,13 @@ use super::{
     radius::{self, Begin, OnGroup, Start},
     sums,
 };
-use crate::kernel::{
-    chunks::{Threads, cut},
-    number::Real,
-    simd,
+use crate::{
+    kernel::{
+        chunks::{Threads, cut},
+        number::Real,
+        simd,
+    },
+    scalar::Scalar,
 };
 
 /// The prox of a group with one step. What is NaN stays so.
@@ -144,7 +147,7 @@ impl<R: Real> Problem<'_, R> {
 
     /// `Σ(u − z)²/(2t) + c·φ(‖u‖)`, in squared units.
     fn objective(&self, group: &OnGroup, unit: f64, (radius, slope): (f64, f64)) -> f64 {
-        let charge = group.weight * group.phi.value((radius * unit).min(f64::MAX)) / unit / unit;
+        let charge = group.weight * group.phi.value((radius * unit).min(f64::VAST)) / unit / unit;
         if slope == 0.0 {
             return charge; // u = z, whatever the steps: 0·∞ would be NaN
         }
