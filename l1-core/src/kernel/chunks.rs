@@ -42,20 +42,32 @@ impl Threads {
     where
         A: Send,
     {
+        let (mut left, mut right) = (Some(left), Some(right));
+        let (mut of_left, mut of_right) = (None, None);
+        self.run_both(
+            &mut |threads| of_left = left.take().map(|left| left(threads)),
+            &mut |threads| of_right = right.take().map(|right| right(threads)),
+        );
+        match (of_left, of_right) {
+            (Some(of_left), Some(of_right)) => (of_left, of_right),
+            _ => unreachable!("both have run"),
+        }
+    }
+
+    /// Not generic: what rayon makes of a closure is much code, and there are hundreds of kernels.
+    fn run_both(self, left: &mut (dyn FnMut(Self) + Send), right: &mut (dyn FnMut(Self) + Send)) {
         match self {
-            Self::Pool => rayon::join(|| left(Self::Pool), || right(Self::Pool)),
-            Self::Asking(0 | 1) => (left(self), right(self)),
-            Self::Asking(threads) => {
-                let mut of_right = None;
-                let of_left = rayon::in_place_scope(|scope| {
-                    scope.spawn(|_| of_right = Some(right(Self::Pool)));
-                    left(Self::Asking(threads.div_ceil(2)))
-                });
-                match of_right {
-                    Some(of_right) => (of_left, of_right),
-                    None => unreachable!("a scope waits for what it has spawned"),
-                }
+            Self::Pool => {
+                rayon::join(|| left(Self::Pool), || right(Self::Pool));
             }
+            Self::Asking(0 | 1) => {
+                left(self);
+                right(self);
+            }
+            Self::Asking(threads) => rayon::in_place_scope(|scope| {
+                scope.spawn(|_| right(Self::Pool));
+                left(Self::Asking(threads.div_ceil(2)));
+            }),
         }
     }
 }

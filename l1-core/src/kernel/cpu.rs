@@ -10,7 +10,7 @@ use super::{
     chunks::{self, Threads},
     formula::{
         AdamW, AmsGrad, Charge, DiagonalProx, Ftrl, Fused, MeanSquare, Momentum, Move, OwnSquare, Plus,
-        PlusSubgradient, Prox, Sgd, Square, Stay, Subgradient, Sums, Times,
+        PlusSubgradient, Prox, Sgd, Square, Stay, StayInMetric, Subgradient, Sums, Times,
     },
     lanes::{self, Fold, LANES},
     norm::Norm,
@@ -258,7 +258,7 @@ fn prox_scalar<T: Element>(w: &mut CpuStorage, layout: &Layout, penalty: &Penalt
     let prox = proximal::Prox::new(penalty, layout.dims(), 1.0, Approach::Exact)?;
     // Nothing is read in the place of a gradient.
     let g = w.to_vec();
-    proximal::run::<T, T, 0>(Threads::all(), Stay { step: Some(step) }, &prox, w, &g, [], Source::Checked)?;
+    proximal::run::<T, T, 0>(Threads::all(), &Stay(step), &prox, w, &g, [], Source::Checked)?;
     Ok(())
 }
 
@@ -276,7 +276,7 @@ fn prox_diagonal<T: Element>(
         return Ok(());
     }
     let prox = proximal::Prox::new(penalty, layout.dims(), 1.0, Approach::Exact)?;
-    proximal::run::<T, T::Real, 0>(Threads::all(), Stay { step: None }, &prox, w, steps, [], Source::Checked)?;
+    proximal::run::<T, T::Real, 0>(Threads::all(), &StayInMetric, &prox, w, steps, [], Source::Checked)?;
     Ok(())
 }
 
@@ -353,7 +353,7 @@ impl Behind<'_> {
                 let formula = Fused { to, charge: Charge::new(penalty) };
                 Ok(pass(threads, formula, w, g, state, source))
             }
-            Self::Prox(prox) => proximal::run(threads, to, &prox, w, g, state, source),
+            Self::Prox(prox) => proximal::run(threads, &to, &prox, w, g, state, source),
         }
     }
 }

@@ -53,6 +53,8 @@ impl<R: Real, S: Square<R>> AdamW<R, S> {
 }
 
 impl<R: Real, S: Square<R>> Move<R, 2> for AdamW<R, S> {
+    const ADAPTIVE: bool = true;
+
     #[inline(always)]
     fn at(&self, w: R, g: R, [m, v]: &mut [R; 2]) -> (R, R) {
         self.moments(g, m, v);
@@ -67,6 +69,8 @@ impl<R: Real, S: Square<R>> AmsGrad<R, S> {
 }
 
 impl<R: Real, S: Square<R>> Move<R, 3> for AmsGrad<R, S> {
+    const ADAPTIVE: bool = true;
+
     #[inline(always)]
     fn at(&self, w: R, g: R, [m, v, largest_v]: &mut [R; 3]) -> (R, R) {
         self.0.moments(g, m, v);

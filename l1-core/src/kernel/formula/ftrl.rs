@@ -20,6 +20,8 @@ impl<R: Real, S: Square<R>> Ftrl<R, S> {
 }
 
 impl<R: Real, S: Square<R>> Move<R, 2> for Ftrl<R, S> {
+    const ADAPTIVE: bool = true;
+
     #[inline(always)]
     fn at(&self, w: R, g: R, [z, n]: &mut [R; 2]) -> (R, R) {
         let g = g.with_square();

@@ -16,6 +16,9 @@ pub(super) use sgd::{Momentum, Sgd};
 
 /// What an optimizer does with a coordinate before the prox.
 pub(super) trait Move<R: Real, const N: usize>: Copy + Send + Sync {
+    /// Whether each coordinate has a step of its own.
+    const ADAPTIVE: bool;
+
     /// Where the gradient takes `w`, and the step of the prox that follows there; from `N` numbers of state, which it changes.
     fn at(&self, w: R, g: R, state: &mut [R; N]) -> (R, R);
 
@@ -77,21 +80,33 @@ impl<R: Real, M: Move<R, N>, const N: usize> Coordinate<R, N> for Fused<M, R> {
     }
 }
 
-/// No move: the argument of a prox, with a step that is given.
+/// No move: the argument of a prox with one step.
 #[derive(Clone, Copy)]
-pub(super) struct Stay<R> {
-    /// `None`: each coordinate's step comes in the place of its gradient.
-    pub(super) step: Option<R>,
-}
+pub(super) struct Stay<R>(pub(super) R);
 
 impl<R: Real> Move<R, 0> for Stay<R> {
+    const ADAPTIVE: bool = false;
+
     #[inline(always)]
-    fn at(&self, w: R, step: R, _: &mut [R; 0]) -> (R, R) {
-        (w, step)
+    fn at(&self, w: R, _: R, _: &mut [R; 0]) -> (R, R) {
+        (w, self.0)
     }
 
     fn scalar_step(&self) -> Option<R> {
-        self.step
+        Some(self.0)
+    }
+}
+
+/// No move: the argument of a prox with a step for each coordinate, which comes in the place of its gradient.
+#[derive(Clone, Copy)]
+pub(super) struct StayInMetric;
+
+impl<R: Real> Move<R, 0> for StayInMetric {
+    const ADAPTIVE: bool = true;
+
+    #[inline(always)]
+    fn at(&self, w: R, step: R, _: &mut [R; 0]) -> (R, R) {
+        (w, step)
     }
 }
 

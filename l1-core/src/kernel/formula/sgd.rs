@@ -28,6 +28,8 @@ impl<R: Real> Sgd<R> {
 }
 
 impl<R: Real> Move<R, 0> for Sgd<R> {
+    const ADAPTIVE: bool = false;
+
     #[inline(always)]
     fn at(&self, w: R, d: R, _: &mut [R; 0]) -> (R, R) {
         (self.keep * w - self.lr * d, self.prox_step)
@@ -50,6 +52,8 @@ impl<R: Real> Momentum<R> {
 }
 
 impl<R: Real> Move<R, 1> for Momentum<R> {
+    const ADAPTIVE: bool = false;
+
     #[inline(always)]
     fn at(&self, w: R, g: R, [b]: &mut [R; 1]) -> (R, R) {
         *b = self.momentum * *b + self.gradient * g;

@@ -2,11 +2,14 @@
 
 use num_traits::{Float, Zero};
 
-use super::{Prox, fold::Fold, moved};
+use super::{
+    Prox,
+    fold::Fold,
+    moved::{self, Mover, Operands},
+};
 use crate::{
     kernel::{
         chunks::{Threads, cut},
-        formula::Move,
         number::{Element, Real},
         pass::Source,
         simd,
@@ -26,16 +29,16 @@ trait OnBlock<R>: Sync {
 }
 
 /// See [`super::run`].
-pub(super) fn run<W: Element, G: Element<Real = W::Real>, M: Move<W::Real, N>, const N: usize>(
+pub(super) fn run<W: Element, G: Element<Real = W::Real>, const N: usize>(
     threads: Threads,
-    to: M,
+    to: &dyn Mover<W::Real, N>,
     prox: &Prox,
     w: &mut [W],
     g: &[G],
     state: [&mut [W::Real]; N],
     source: Source,
 ) -> bool {
-    let step = to.scalar_step();
+    let step = to.one_step();
     prox.phi.with(OnTensor {
         prox,
         step,
@@ -76,9 +79,9 @@ impl<R: Real, A, F: FnOnce(&dyn OnBlock<R>) -> A> WithCurve<R> for OnTensor<'_, 
     }
 }
 
-fn split<W: Element, G: Element<Real = W::Real>, M: Move<W::Real, N>, const N: usize>(
+fn split<W: Element, G: Element<Real = W::Real>, const N: usize>(
     threads: Threads,
-    to: M,
+    to: &dyn Mover<W::Real, N>,
     curve: &dyn OnBlock<W::Real>,
     w: &mut [W],
     g: &[G],
@@ -96,8 +99,8 @@ fn split<W: Element, G: Element<Real = W::Real>, M: Move<W::Real, N>, const N: u
     left | right
 }
 
-fn blocks<W: Element, G: Element<Real = W::Real>, M: Move<W::Real, N>, const N: usize>(
-    to: M,
+fn blocks<W: Element, G: Element<Real = W::Real>, const N: usize>(
+    to: &dyn Mover<W::Real, N>,
     curve: &dyn OnBlock<W::Real>,
     w: &mut [W],
     g: &[G],
@@ -106,7 +109,7 @@ fn blocks<W: Element, G: Element<Real = W::Real>, M: Move<W::Real, N>, const N: 
 ) -> bool {
     let zeros = || [W::Real::zero(); BLOCK];
     let (mut room_w, mut room_g, mut z, mut steps, mut subgradients) = (zeros(), zeros(), zeros(), zeros(), zeros());
-    let has_steps = to.scalar_step().is_none();
+    let has_steps = to.one_step().is_none();
     let mut found = false;
     for (block, (w, g)) in w.chunks_mut(BLOCK).zip(g.chunks(BLOCK)).enumerate() {
         let (from, length) = (block * BLOCK, w.len());
@@ -121,7 +124,7 @@ fn blocks<W: Element, G: Element<Real = W::Real>, M: Move<W::Real, N>, const N: 
         if source == Source::Unchecked {
             curve.subgradient(old, subgradients);
         }
-        let passed_over = moved::moved(to, old, wide_g, subgradients, z, steps, state);
+        let passed_over = to.moved(Operands { w: old, g: wide_g, subgradients }, z, steps, state);
         curve.prox(old, z, steps);
         if passed_over {
             let bad = |(z, (w, g)): (&mut W::Real, (&W::Real, &W::Real))| *z = if g.is_finite() { *z } else { *w };

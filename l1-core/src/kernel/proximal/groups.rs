@@ -5,14 +5,13 @@ use ndarray::{ArrayView4, ArrayViewMut4, Axis};
 use super::{
     Prox,
     fold::Fold,
-    moved::{moved, room, widened},
+    moved::{Mover, Operands, room, widened},
     radius::{self, OnGroup},
     tile::Tile,
 };
 use crate::{
     kernel::{
         chunks::{CHUNK, Threads},
-        formula::Move,
         number::{Element, Real},
     },
     penalty::Groups,
@@ -28,7 +27,7 @@ const STRIP: usize = 256;
 /// See [`super::run`].
 pub(super) fn run<W: Element, G: Element<Real = W::Real>, const N: usize>(
     threads: Threads,
-    to: impl Move<W::Real, N>,
+    to: &dyn Mover<W::Real, N>,
     prox: &Prox,
     groups: Groups,
     w: &mut [W],
@@ -56,7 +55,7 @@ fn all<A, const N: usize>(values: [Option<A>; N]) -> Option<[A; N]> {
 /// Cuts along slabs and groups, at places that follow from the shape alone.
 fn tiles<W: Element, G: Element<Real = W::Real>, const N: usize>(
     threads: Threads,
-    to: impl Move<W::Real, N>,
+    to: &dyn Mover<W::Real, N>,
     prox: &Prox,
     w: ArrayViewMut4<'_, W>,
     g: ArrayView4<'_, G>,
@@ -94,7 +93,7 @@ fn tiles<W: Element, G: Element<Real = W::Real>, const N: usize>(
 /// Groups of one slab.
 fn tile<W: Element, G: Element<Real = W::Real>, const N: usize>(
     threads: Threads,
-    to: impl Move<W::Real, N>,
+    to: &dyn Mover<W::Real, N>,
     prox: &Prox,
     mut w: ArrayViewMut4<'_, W>,
     g: ArrayView4<'_, G>,
@@ -102,7 +101,7 @@ fn tile<W: Element, G: Element<Real = W::Real>, const N: usize>(
 ) {
     let (_, rows, count, run) = w.dim();
     let width = count * run;
-    let scalar = to.scalar_step();
+    let scalar = to.one_step();
     let mut tile = Tile::new(rows, count, run, scalar);
     let (mut room_w, mut room_g) = (room::<W>(width), room::<G>(width));
     let mut norms = vec![0.0; if prox.is_linearized { count } else { 0 }];
@@ -116,7 +115,7 @@ fn tile<W: Element, G: Element<Real = W::Real>, const N: usize>(
             *norm = f64::hypot(*norm, radius::norm(threads, w));
         }
         let (z, steps) = tile.row(row);
-        moved(to, w, g, &[], z, steps, state);
+        to.moved(Operands { w, g, subgradients: &[] }, z, steps, state);
     }
     let fold = Fold::new(prox);
     if !fold.is_none() {

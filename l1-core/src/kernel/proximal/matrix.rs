@@ -3,13 +3,12 @@
 use super::{
     Prox,
     fold::Fold,
-    moved::{moved, room, widened},
+    moved::{Mover, Operands, room, widened},
 };
 use crate::{
     Result,
     kernel::{
         chunks::Threads,
-        formula::Move,
         number::{Element, Real},
         singular,
     },
@@ -20,7 +19,7 @@ use num_traits::Zero;
 /// See [`super::run`].
 pub(super) fn run<W: Element, G: Element<Real = W::Real>, const N: usize>(
     _threads: Threads,
-    to: impl Move<W::Real, N>,
+    to: &dyn Mover<W::Real, N>,
     prox: &Prox,
     (rows, columns): (usize, usize),
     w: &mut [W],
@@ -29,10 +28,11 @@ pub(super) fn run<W: Element, G: Element<Real = W::Real>, const N: usize>(
 ) -> Result<()> {
     let zero = W::Real::zero();
     let mut z = vec![zero; w.len()];
-    let mut steps = vec![zero; if to.scalar_step().is_none() { w.len() } else { 0 }];
+    let mut steps = vec![zero; if to.one_step().is_none() { w.len() } else { 0 }];
     let (mut room_w, mut room_g) = (room::<W>(w.len()), room::<G>(w.len()));
-    moved(to, widened(w, &mut room_w), widened(g, &mut room_g), &[], &mut z, &mut steps, state);
-    let Some(step) = to.scalar_step().or_else(|| steps.first().copied()) else { return Ok(()) };
+    let operands = Operands { w: widened(w, &mut room_w), g: widened(g, &mut room_g), subgradients: &[] };
+    to.moved(operands, &mut z, &mut steps, state);
+    let Some(step) = to.one_step().or_else(|| steps.first().copied()) else { return Ok(()) };
     let fold = Fold::<f64>::new(prox);
     let mut wide: Vec<f64> = z.iter().map(|z| fold.at(z.wide(), step.wide()).0).collect();
     singular::prox_in_place(&mut wide, rows, columns, prox.phi, prox.weight * fold.step(step.wide()))?;

@@ -14,7 +14,7 @@
 //! | `matrix.rs` | singular values |
 //! | `value.rs` | what a curve charges, and its subgradient |
 
-use super::{chunks::Threads, cpu, formula::Move, number::Element, pass::Source};
+use super::{chunks::Threads, cpu, number::Element, pass::Source};
 use crate::{
     Error, ParamPath, Penalty, Result,
     penalty::{AtLambda, Layout},
@@ -31,6 +31,7 @@ mod sums;
 mod tile;
 mod value;
 
+pub(in crate::kernel) use moved::Mover;
 pub(in crate::kernel) use value::{of_curve, subgradient};
 
 /// How a curve is met in a metric that is not one number.
@@ -99,7 +100,7 @@ pub(in crate::kernel) fn is_plain(penalty: &Penalty, layout: Layout) -> bool {
 /// Returns whether anything was left as it was for its `g`: single coordinates, or with groups the whole tensor.
 pub(in crate::kernel) fn run<W: Element, G: Element<Real = W::Real>, const N: usize>(
     threads: Threads,
-    to: impl Move<W::Real, N>,
+    to: &dyn Mover<W::Real, N>,
     prox: &Prox,
     w: &mut [W],
     g: &[G],
