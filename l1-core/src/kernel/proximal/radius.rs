@@ -98,8 +98,9 @@ pub(super) enum Begin {
 
 /// * `group`: the entries with their steps, asked for only where the sums do not suffice.
 pub(super) fn begin<R: Real, I: Iterator<Item = (R, R)>>(start: Start, slope: f64, group: impl Fn() -> I) -> Begin {
-    // A little more, for the rounding of the sum.
-    let norm = start.squares.sqrt() * (1.0 + 64.0 * R::epsilon().wide());
+    // The sums are rounded: a little more is no less than the root, and a little less no more.
+    let (norm, rounding) = (start.squares.sqrt(), 64.0 * R::epsilon().wide());
+    let high = norm * (1.0 + rounding);
     if slope == 0.0 {
         return Begin::Same;
     }
@@ -107,9 +108,9 @@ pub(super) fn begin<R: Real, I: Iterator<Item = (R, R)>>(start: Start, slope: f6
         return Begin::Zero;
     }
     // Jensen's inequality, with the mean of the steps that z² weighs.
-    let below = norm - slope * (start.weighted / start.squares);
+    let below = norm * (1.0 - rounding) - slope * (start.weighted / start.squares) * (1.0 + rounding);
     if below > 1e-3 * norm && below.is_finite() {
-        return Begin::From(Climb { low: below, high: norm, radius: below });
+        return Begin::From(Climb { low: below, high, radius: below });
     }
     let (mut ratios, mut edge) = (0.0, 0.0_f64);
     for (z, step) in group() {
@@ -122,7 +123,7 @@ pub(super) fn begin<R: Real, I: Iterator<Item = (R, R)>>(start: Start, slope: f6
         return Begin::Zero;
     }
     let low = below.max(edge).min(norm);
-    Begin::From(Climb { low, high: norm, radius: low })
+    Begin::From(Climb { low, high, radius: low })
 }
 
 /// Newton's method on `h^(−1/2) = 1`, kept within a bracket.
