@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use candle_core::{DType, DeviceLocation, Shape};
 
-use crate::{Grouping, Guard, ParamPath, RoleName};
+use crate::{Grouping, Guard, ParamPath, RoleName, kernel::Place};
 
 /// `Result` with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -109,10 +109,10 @@ pub enum Error {
         why: String,
     },
 
-    /// Gradients that hold the penalty already were given to a proximal optimizer, which would charge it again.
+    /// Gradients that hold the penalty already were given to a proximal optimizer or to a certificate, which would charge it again.
     #[error(
-        "these gradients hold the penalty already (`add_subgradient`), and a proximal optimizer would charge it a second time: \
-         give it the gradients of the loss alone"
+        "these gradients hold the penalty already (`add_subgradient`), and a proximal optimizer or a certificate would charge \
+         it a second time: give it the gradients of the loss alone"
     )]
     ChargedTwice,
 
@@ -259,6 +259,16 @@ pub enum Error {
         /// Its columns.
         columns: usize,
         /// What was found.
+        why: String,
+    },
+
+    /// No bound on the distance from the minimum can be given. Cause: in `why`; a penalty that is not convex, most likely, or tensors
+    /// that are not the model's or do not fit together.
+    #[error("{path}: no duality gap: {why}")]
+    NoDualityGap {
+        /// The parameter's path, or the argument's name.
+        path: ParamPath,
+        /// What was found, and what was expected.
         why: String,
     },
 
@@ -427,6 +437,56 @@ pub enum Error {
         name: String,
     },
 
+    /// A model is not stationary for loss + Ω up to the tolerance of
+    /// [`Stationarity::assert_below`](crate::Stationarity::assert_below). Cause: training has not ended, or solves something else: a
+    /// penalty in the loss, a Euclidean prox behind Adam, a decay that the certificate was not told of; or NaN.
+    #[error(
+        "{path}{}: the relative distance from a stationary point is {} (expected at most {}); the distance is {}{}",
+        spaced(place.as_ref()),
+        readable(*relative),
+        readable(*tolerance),
+        readable(*distance),
+        noise.map_or_else(String::new, |noise| format!(", of which {} may be noise of the minibatches", readable(noise))),
+    )]
+    NotStationary {
+        /// The parameter that is farthest from it.
+        path: ParamPath,
+        /// The entry or group of it.
+        place: Option<Place>,
+        /// Its relative distance.
+        relative: f64,
+        /// The largest distance in the parameter.
+        distance: f64,
+        /// The noise of the distance, if the gradients are a mean of several batches.
+        noise: Option<f64>,
+        /// What was allowed.
+        tolerance: f64,
+    },
+
+    /// Zeros are stationary, as all zeros are under a curve of infinite slope at 0, but a proximal gradient step of the stated length
+    /// leaves them. Cause: a λ too small to hold them, or a step that is too long: it has to be at most 1/L, L being the
+    /// Lipschitz constant of ∇f.
+    #[error(
+        "{path}{}: {leaving} of {zeros} zeros leave in a prox step of length {}, the first of them pulled {} times too hard.          Train on, or test them with a shorter step: `ParamsStationarity {{ step, .. }}`",
+        spaced(place.as_ref()),
+        readable(*step),
+        readable(*ratio),
+    )]
+    ZerosLeave {
+        /// The parameter.
+        path: ParamPath,
+        /// How many leave.
+        leaving: usize,
+        /// How many zeros there are.
+        zeros: usize,
+        /// The entry or group that is pulled hardest.
+        place: Option<Place>,
+        /// How much harder than it could be held.
+        ratio: f64,
+        /// The length of the step.
+        step: f64,
+    },
+
     /// candle's own error.
     #[error(transparent)]
     Candle(candle_core::Error),
@@ -437,6 +497,11 @@ pub enum Error {
         /// The loss's shape.
         found: Shape,
     },
+}
+
+/// A place behind a path.
+fn spaced(place: Option<&Place>) -> String {
+    place.map_or_else(String::new, |place| format!(" {place}"))
 }
 
 /// The first of them, each on a line of its own.

@@ -54,16 +54,20 @@
 //! | declare | [`Regularized`] and its derive, [`Rule`], [`Penalty`], [`Curve`], [`Grouping`]; [`Traced`] for layers that hide their tensors |
 //! | what came of it | [`Regularizer`], [`Param`], [`Role`], [`Decision`], [`Report`] |
 //! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`], [`Fista`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
+//! | certify | [`Regularizer::stationarity`], [`Stepper::stationarity`]: [`Stationarity`]; [`MeanGradients`] of minibatches |
+//! | how far from the minimum | [`Regularizer::duality_gap`], [`LinearProblem`], [`Gap`] |
 //! | stop and go on | [`Checkpoint`] |
-//! | the mathematics | [`kernel`]: value, subgradient, prox |
+//! | the mathematics | [`kernel`]: value, subgradient, prox, distance, λ_max |
 //! | what can go wrong | [`Error`] |
 //!
 //! # Features
 //!
 //! `derive` (on by default): the macro. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
 
+mod certificate;
 mod checkpoint;
 mod containers;
+mod duality;
 mod error;
 mod exact;
 mod explain;
@@ -87,10 +91,14 @@ mod scalar;
 mod traced;
 mod visitor;
 
+pub use certificate::{
+    DataGradients, Distance, MeanGradients, ParamsStationarity, Stationarity, StationarityRow, ZeroTest,
+};
 pub use checkpoint::{Checkpoint, Declarations};
+pub use duality::{Gap, LinearLoss, LinearProblem};
 pub use error::{Error, Result};
 pub use guard::Guard;
-pub use kernel::Norm;
+pub use kernel::{Norm, Place};
 #[cfg(feature = "derive")]
 pub use l1_derive::Regularized;
 pub use optim::{

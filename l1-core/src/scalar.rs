@@ -8,9 +8,10 @@ use num_traits::Float;
 pub(crate) trait Scalar: Float + Default + Send + Sync + 'static {
     /// Beyond every number that a penalty moves by as much as a rounding.
     const VAST: Self;
-    /// Steps of Newton's method from a relative error of 1e-3 down to rounding.
-    const NEWTON_STEPS: usize;
 
+    /// As many steps of Newton's method as lead from a relative error of 1e-3 down to rounding. (Written out: a loop would keep the one
+    /// around it from becoming vectors.)
+    fn newton(start: Self, step: impl Fn(Self) -> Self) -> Self;
     /// The nearest number to an f64.
     fn of(value: f64) -> Self;
     /// The same number as an f64.
@@ -24,29 +25,26 @@ pub(crate) trait Scalar: Float + Default + Send + Sync + 'static {
     #[inline(always)]
     fn inverse_sqrt(self) -> Self {
         let (half, three_halves) = (Self::of(0.5) * self, Self::of(1.5));
-        let mut root = self.near_inverse_sqrt();
-        for _ in 0..=Self::NEWTON_STEPS {
-            root = root * (three_halves - half * root * root);
-        }
-        root
+        let step = |root: Self| root * (three_halves - half * root * root);
+        Self::newton(step(self.near_inverse_sqrt()), step)
     }
 
     /// 1/∛x likewise.
     #[inline(always)]
     fn inverse_cbrt(self) -> Self {
         let (third, four_thirds) = (Self::of(1.0 / 3.0) * self, Self::of(4.0 / 3.0));
-        let mut root = self.near_inverse_cbrt();
-        for _ in 0..=Self::NEWTON_STEPS {
-            root = root * (four_thirds - third * root * root * root);
-        }
-        root
+        let step = |root: Self| root * (four_thirds - third * root * root * root);
+        Self::newton(step(self.near_inverse_cbrt()), step)
     }
 }
 
 impl Scalar for f32 {
     const VAST: Self = 1e35;
-    const NEWTON_STEPS: usize = 2;
 
+    #[inline(always)]
+    fn newton(start: Self, step: impl Fn(Self) -> Self) -> Self {
+        step(step(start))
+    }
     #[inline(always)]
     fn of(value: f64) -> Self {
         value as f32
@@ -68,8 +66,11 @@ impl Scalar for f32 {
 
 impl Scalar for f64 {
     const VAST: Self = 1e300;
-    const NEWTON_STEPS: usize = 3;
 
+    #[inline(always)]
+    fn newton(start: Self, step: impl Fn(Self) -> Self) -> Self {
+        step(step(step(start)))
+    }
     #[inline(always)]
     fn of(value: f64) -> Self {
         value

@@ -107,18 +107,24 @@ fn assert_solution(problem: &Problem, solution: Solution, reference: (&[f64], f6
     problem.start_at(|index| found[index], found_intercept);
 }
 
-/// One class of the Khan tumours against the rest, standardized.
-fn khan() -> (Tensor, Vec<Tensor>) {
+/// The Khan tumours: standardized genes, and classes.
+pub fn khan_inputs() -> (Tensor, Tensor) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/data/khan.safetensors");
     let data = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
     let x = &data["x_train"];
     let centred = x.broadcast_sub(&x.mean_keepdim(0).unwrap()).unwrap();
     let deviation = centred.sqr().unwrap().mean_keepdim(0).unwrap().sqrt().unwrap();
+    (centred.broadcast_div(&deviation).unwrap(), data["y_train"].clone())
+}
+
+/// One class of them against the rest.
+fn khan() -> (Tensor, Vec<Tensor>) {
+    let (x, classes) = khan_inputs();
     let target = |class: u32| {
-        let is_class = data["y_train"].eq(class).unwrap().to_dtype(DType::F64).unwrap();
+        let is_class = classes.eq(class).unwrap().to_dtype(DType::F64).unwrap();
         ((is_class * 2.0).unwrap() - 1.0).unwrap()
     };
-    (centred.broadcast_div(&deviation).unwrap(), (0..4).map(target).collect())
+    (x, (0..4).map(target).collect())
 }
 
 fn breast_cancer(f: &Fixture) -> (&Tensor, &Tensor) {

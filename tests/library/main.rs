@@ -1,10 +1,13 @@
 //! The library as a downstream crate sees it, against other programs and against its own promises.
 
 mod bad_input;
+mod certificate;
+mod certificate_peers;
 mod checkpoint;
 mod clipping;
 mod composed;
 mod concurrent;
+mod duality;
 mod every_optimizer;
 mod fista;
 mod ftrl;

@@ -11,17 +11,17 @@ use l1_core::{
 
 use crate::models::{Fixture, LinearModel, flat};
 
-const LAMBDA: f64 = 0.0875;
+pub const LAMBDA: f64 = 0.0875;
 
-struct Logistic {
-    x: Tensor,
+pub struct Logistic {
+    pub x: Tensor,
     labels: Tensor,
-    weight: Var,
-    bias: Var,
+    pub weight: Var,
+    pub bias: Var,
 }
 
 impl Logistic {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let f = Fixture::load("sklearn.safetensors");
         let x = f.tensor("logistic.x").clone();
         let labels = f.tensor("logistic.labels").clone();
@@ -29,11 +29,15 @@ impl Logistic {
         Self { weight: zeros(&[1, 30]), bias: zeros(&[1]), x, labels }
     }
 
-    fn model(&self) -> LinearModel {
+    pub fn vars(&self) -> Vec<Var> {
+        vec![self.weight.clone(), self.bias.clone()]
+    }
+
+    pub fn model(&self) -> LinearModel {
         LinearModel::new(&self.weight, &self.bias, LAMBDA, 0.0)
     }
 
-    fn loss(&self, model: &impl Module) -> Tensor {
+    pub fn loss(&self, model: &impl Module) -> Tensor {
         // As a softmax of 0 and the logit: `binary_cross_entropy_with_logit` is NaN where a logit is large.
         let logits = model.forward(&self.x).unwrap();
         let logits = Tensor::cat(&[&logits.zeros_like().unwrap(), &logits], 1).unwrap();
@@ -70,7 +74,7 @@ fn train(mut opt: impl Optimizer, steps: usize, loss: impl Fn() -> Tensor) {
 fn assert_stationary<O: Optimizer>(what: &str, steps: usize, optimizer: impl Fn(Regularizer, Vec<Var>) -> O) {
     let problem = Logistic::new();
     let model = problem.model();
-    let opt = optimizer(model.regularizer().unwrap(), vec![problem.weight.clone(), problem.bias.clone()]);
+    let opt = optimizer(model.regularizer().unwrap(), problem.vars());
     train(opt, steps, || problem.loss(&model));
     let (violation, nonzeros) = problem.violation(LAMBDA);
     assert!(violation < 1e-6 && nonzeros == 4, "{what}: {violation:e}, {nonzeros} weights are not 0");
@@ -114,7 +118,7 @@ fn a_euclidean_prox_behind_adam_leaves_the_support_all_but_unpenalized() {
     let eps = 0.1;
     let adam = ParamsAdamW { lr: 2.0, weight_decay: 0.0, eps, beta2: 0.99, ..Default::default() };
     let params = ParamsProximal::new(adam, model.regularizer().unwrap());
-    let opt = Proximal::<AdamW>::new(vec![problem.weight.clone(), problem.bias.clone()], params).unwrap();
+    let opt = Proximal::<AdamW>::new(problem.vars(), params).unwrap();
     train(opt, 3000, || problem.loss(&model));
     let left = eps * LAMBDA / (1.0 - LAMBDA);
     let (violation, nonzeros) = problem.violation(left);
@@ -126,7 +130,7 @@ fn a_euclidean_prox_behind_adam_leaves_the_support_all_but_unpenalized() {
 /// The same regression with its inputs in three groups, one for each way to be decayed.
 #[derive(Regularized)]
 #[l1(lambda = Groups::LAMBDA)]
-struct Groups {
+pub struct Groups {
     #[l1(decay = 0.03)]
     declared: Linear,
     #[l1(decay = 0)]
@@ -138,9 +142,9 @@ impl Groups {
     /// Weaker than above, so that every group has a support.
     const LAMBDA: f64 = 0.02;
     /// The optimizer's own.
-    const WEIGHT_DECAY: f64 = 0.1;
+    pub const WEIGHT_DECAY: f64 = 0.1;
 
-    fn new(device: &candle_core::Device) -> Self {
+    pub fn new(device: &candle_core::Device) -> Self {
         let zeros = |shape: &[usize]| Var::zeros(shape, DType::F64, device).unwrap().as_tensor().clone();
         let layer = |bias: Option<Tensor>| Linear::new(zeros(&[1, 10]), bias);
         Self { declared: layer(Some(zeros(&[1]))), spared: layer(None), undeclared: layer(None) }
@@ -150,7 +154,7 @@ impl Groups {
         [(&self.declared, 0.03), (&self.spared, 0.0), (&self.undeclared, Self::WEIGHT_DECAY)]
     }
 
-    fn vars(&self) -> Vec<Var> {
+    pub fn vars(&self) -> Vec<Var> {
         let params = self.regularizer().unwrap();
         params.params().iter().map(|param| Var::from_tensor(param.tensor()).unwrap()).collect()
     }

@@ -1,5 +1,6 @@
 //! The works: what l1 does, what candle's own operations do in its place, and the limit.
 
+mod family;
 mod lenet;
 mod penalties;
 mod steps;
@@ -18,8 +19,15 @@ pub(crate) struct Group {
 }
 
 /// In the order of the table.
-pub(crate) const ALL: [Group; 5] =
-    [penalties::GROUP, steps::LARGE_TENSORS, steps::SMALL_TENSORS, lenet::GROUP, visits::GROUP];
+pub(crate) const ALL: [Group; 7] = [
+    penalties::GROUP,
+    steps::LARGE_TENSORS,
+    steps::SMALL_TENSORS,
+    family::ADAMW,
+    family::SGD,
+    lenet::GROUP,
+    visits::GROUP,
+];
 
 const LAMBDA: f64 = 1e-3;
 const LR: f64 = 1e-3;

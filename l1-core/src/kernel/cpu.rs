@@ -461,8 +461,12 @@ pub(super) fn is_any_non_finite(storage: &CpuStorage, layout: &Layout) -> Result
 }
 
 fn is_any_non_finite_typed<T: Element>(storage: &CpuStorage, layout: &Layout) -> Result<bool> {
-    let chunk = |values: &[T]| simd::run(AnyNonFinite(values));
-    Ok(chunks::reduce(slice::<T>(storage, layout)?, &chunk, &|a, b| a | b))
+    Ok(any_non_finite(slice::<T>(storage, layout)?))
+}
+
+/// Whether a number is NaN or infinite.
+pub(super) fn any_non_finite<T: Element>(values: &[T]) -> bool {
+    chunks::reduce(values, &|values: &[T]| simd::run(AnyNonFinite(values)), &|a, b| a | b)
 }
 
 fn first_non_finite_typed<T: Element>(storage: &CpuStorage, layout: &Layout) -> Result<Option<(usize, f64)>> {

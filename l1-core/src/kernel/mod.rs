@@ -6,6 +6,9 @@
 //! | [`value`] | `Ω(w) = Σ_g c_g·φ_λ(‖w_g‖) + element·‖w‖₁ + ½·l2·‖w‖²`, `+∞` outside a sign constraint |
 //! | [`subgradient`] | `c_g·φ'(‖w_g‖)·w/‖w_g‖ + element·sign(w) + l2·w`, sign(0) = 0 |
 //! | [`prox`] | `argmin_u Σ (uᵢ − zᵢ)²/(2·stepᵢ) + Ω(u)` |
+//! | [`distances`] | `dist(−∇f, ∂Ω(w))` of each group |
+//! | [`lambda_max`] | the smallest λ that holds each group at 0 |
+//! | [`scale_max`] | the smallest factor of λ and element that does |
 
 use candle_core::{DType, Tensor, Var};
 
@@ -17,6 +20,7 @@ mod chunks;
 pub mod composed;
 #[doc(hidden)]
 pub mod cpu;
+pub(crate) mod distance;
 mod formula;
 mod host;
 mod in_loss;
@@ -25,6 +29,7 @@ mod many;
 mod norm;
 mod number;
 mod pass;
+mod place;
 mod proximal;
 mod simd;
 pub(crate) mod singular;
@@ -32,10 +37,12 @@ mod step;
 
 pub(crate) use access::storage_key;
 pub(crate) use composed::number;
+pub use distance::{LambdaMax, Stays, distances, lambda_max, scale_max};
 pub use norm::Norm;
 pub(crate) use number::{is_supported, wide_dtype};
 #[doc(hidden)]
 pub use pass::Source;
+pub use place::Place;
 pub use step::Step;
 #[doc(hidden)]
 pub use step::{AdamWStep, Counts, FtrlStep, OptimizerStep, SgdStep, Work};

@@ -11,12 +11,12 @@
 //! so that squares neither over- nor underflow. faer decomposes them on one thread: the same bits on any number of threads.
 
 use faer::{
-    Accum, Mat, MatMut, MatRef, Par,
+    Accum, Auto, Mat, MatMut, MatRef, Par,
     diag::Diag,
     dyn_stack::{MemBuffer, MemStack},
     linalg::{
         matmul::matmul,
-        svd::{ComputeSvdVectors, svd, svd_scratch},
+        svd::{ComputeSvdVectors, SvdParams, svd, svd_scratch},
     },
 };
 
@@ -57,12 +57,15 @@ impl Spectrum {
         }
         let scaled: Vec<_> = matrix.iter().map(|entry| entry / scale).collect();
         let compute = if vectors.is_some() { ComputeSvdVectors::Thin } else { ComputeSvdVectors::No };
-        let request = svd_scratch::<f64>(rows, columns, compute, compute, Par::Seq, Default::default());
+        // faer 0.24.4 divides and conquers from 128 columns on, and finds a spurious value of up to 1e-4·σ₁ where the rank is less. QR
+        // steps alone find none, and take no longer.
+        let params = SvdParams { recursion_threshold: usize::MAX, ..<SvdParams as Auto<f64>>::auto() }.into();
+        let request = svd_scratch::<f64>(rows, columns, compute, compute, Par::Seq, params);
         let mut memory = MemBuffer::try_new(request).map_err(|_| error("there is not enough memory".to_owned()))?;
         let mut sigma = Diag::zeros(size);
         let (u, v) = vectors.unzip();
         let matrix = MatRef::from_row_major_slice(&scaled, rows, columns);
-        svd(matrix, sigma.as_mut(), u, v, Par::Seq, MemStack::new(&mut memory), Default::default())
+        svd(matrix, sigma.as_mut(), u, v, Par::Seq, MemStack::new(&mut memory), params)
             .map_err(|_| error("the iteration for them does not converge".to_owned()))?;
         let sigma = sigma.column_vector().iter().copied().collect();
         Ok(Self { rows, columns, sigma, scale })
@@ -224,6 +227,21 @@ pub(crate) fn subgradient(matrix: &[f64], rows: usize, columns: usize, phi: AtLa
     subgradient
 }
 
+/// How hard a gradient pulls at the singular values of W that are 0: the singular values, descending, of what of it is orthogonal to the
+/// others, `(I − U₁U₁ᵀ) ∇f (I − V₁V₁ᵀ)`. None where no singular value is 0.
+///
+/// * `ulp`: as in [`rank`].
+///
+/// # Errors
+/// As [`values`], of W or of ∇f.
+pub(crate) fn pulls(matrix: &[f64], gradient: &[f64], rows: usize, columns: usize, ulp: f64) -> Result<Vec<f64>> {
+    let decomposition = Decomposition::of(matrix, rows, columns)?;
+    let rank = decomposition.spectrum.rank(ulp);
+    let mut pulls = values(&decomposition.normal_part(gradient, rank), rows, columns)?;
+    pulls.truncate(rows.min(columns) - rank);
+    Ok(pulls)
+}
+
 /// The distance of `−∇f` to the subdifferential of `Σ_k φ_λ(σ_k) + ½·ridge·‖W‖²` at W, which is
 /// `U₁ diag(φ'(σ) + ridge·σ) V₁ᵀ + {N : U₁ᵀN = 0, N V₁ = 0, σ₁(N) ≤ φ'(0+)}` (convex: Watson 1992). NaN where [`values`] of W or of ∇f is
 /// an error.
@@ -267,6 +285,7 @@ pub(crate) fn distance(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::Curve;
@@ -349,6 +368,19 @@ mod tests {
         }
         // A subnormal matrix has few digits, but a norm.
         assert_eq!(spectral_norm(&[0.0, 3e-320], 1, 2), 3e-320);
+    }
+
+    #[test]
+    fn no_rank_is_too_high_from_128_columns_on() {
+        // The sizes at which faer's divide and conquer found one singular value too many.
+        for (rows, columns) in [(128, 128), (150, 140), (300, 290)] {
+            let rank_of = |sigma: &[f64]| rank(&with_values(rows, columns, sigma), rows, columns, ULP).unwrap();
+            for left in [1, 60, columns / 2, columns - 1] {
+                assert_eq!(rank_of(&vec![1.0; left]), left, "{rows} × {columns}");
+                let falling: Vec<_> = (0..left).map(|k| 2.5 - 2.0 * k as f64 / left as f64).collect();
+                assert_eq!(rank_of(&falling), left, "{rows} × {columns}");
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Proximal AdamW.
 
+use candle_core::Var;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -9,7 +10,8 @@ use super::{
 };
 use crate::{
     Guard, Regularizer, Result,
-    kernel::{AdamWStep, OptimizerStep},
+    certificate::DecayFactors,
+    kernel::{AdamWStep, OptimizerStep, distance::wide},
 };
 
 /// What [`ProxAdamW`] is told. There is no `Default`: nobody gets an unregularized optimizer by leaving a field out.
@@ -161,5 +163,16 @@ impl Method for ParamsProxAdamW {
             penalty: planned.penalty,
         };
         (OptimizerStep::AdamW(step), Progress { steps })
+    }
+
+    fn decay_factors(&self, progress: Progress, decay: f64, state: &[Var]) -> Result<DecayFactors> {
+        // v, or AMSGrad's largest v: what a step divides by stands last. It is 0 before the first step.
+        let v = state.last().map_or_else(|| Ok(Vec::new()), |v| wide(v))?;
+        let correction = if progress.steps == 0 { 1.0 } else { (1.0 - self.beta2.powi(progress.steps)).recip() };
+        Ok(DecayFactors::Each(v.into_iter().map(|v| decay * ((v * correction).sqrt() + self.eps)).collect()))
+    }
+
+    fn weight_decay(&self) -> f64 {
+        self.weight_decay
     }
 }

@@ -111,8 +111,11 @@ impl fmt::Display for Solution {
     }
 }
 
-/// FISTA: accelerated proximal gradients with backtracking, for a convex loss f on the full batch and a convex penalty Ω (all of
-/// today's are). Exact zeros, and a solution as exact as the arithmetic allows.
+/// FISTA: accelerated proximal gradients with backtracking, for a convex loss f on the full batch. Exact zeros, and a solution as exact
+/// as the arithmetic allows.
+///
+/// Ω may have any curve. Where one is not l1, Ω is not convex: then there is no momentum, every step lowers f + Ω, and where it ends is
+/// stationary, a local minimum as a rule (Gong et al. 2013).
 ///
 /// From a point y, `x = prox_{s·Ω}(y − s·∇f(y))`, where s is halved until the parabola over y lies above f at x,
 ///
@@ -400,8 +403,11 @@ impl<F: Fn() -> CandleResult<Tensor>> Fista<F> {
         let accepted = self.search(&y, &at_y)?;
         let moved = accepted.x.minus(x)?;
         self.step = accepted.step;
-        let leads_uphill = accepted.delta.dot(&moved)? < 0.0;
-        if leads_uphill {
+        let is_convex = self.penalties().iter().all(Penalty::is_convex);
+        let leads_uphill = is_convex && accepted.delta.dot(&moved)? < 0.0;
+        if !is_convex {
+            // Momentum proves nothing here; the steps by themselves lower f + Ω.
+        } else if leads_uphill {
             if !accepted.is_rounding {
                 self.step = (2.0 * accepted.step).min(steps(self.is_narrow).1);
             }

@@ -1,5 +1,6 @@
 //! FTRL-Proximal.
 
+use candle_core::Var;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -9,6 +10,7 @@ use super::{
 };
 use crate::{
     Guard, Regularizer, Result,
+    certificate::DecayFactors,
     kernel::{FtrlStep, OptimizerStep},
 };
 
@@ -219,5 +221,13 @@ impl Method for ParamsFtrl {
         let drift = inverse_lr - progress.inverse_lr;
         let step = FtrlStep { lr: self.lr, beta: self.beta, drift, penalty, times };
         (OptimizerStep::Ftrl(step), Progress { lambda, l2, element, inverse_lr })
+    }
+
+    fn decay_factors(&self, _: Progress, _: f64, _: &[Var]) -> Result<DecayFactors> {
+        Ok(DecayFactors::None)
+    }
+
+    fn weight_decay(&self) -> f64 {
+        0.0
     }
 }

@@ -1,5 +1,6 @@
 //! Proximal SGD with momentum.
 
+use candle_core::Var;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -9,6 +10,7 @@ use super::{
 };
 use crate::{
     Guard, Regularizer, Result,
+    certificate::DecayFactors,
     kernel::{OptimizerStep, SgdStep},
 };
 
@@ -169,5 +171,17 @@ impl Method for ParamsProxSgd {
             penalty: planned.penalty,
         };
         (OptimizerStep::Sgd(step), Progress { total_weight })
+    }
+
+    fn decay_factors(&self, _: Progress, decay: f64, _: &[Var]) -> Result<DecayFactors> {
+        let &Self { momentum, dampening, nesterov, .. } = self;
+        // The limit of W_k.
+        let in_buffer = if momentum == 0.0 { 1.0 } else { (1.0 - dampening) / (1.0 - momentum) };
+        let total_weight = if nesterov { 1.0 + momentum * in_buffer } else { in_buffer };
+        Ok(DecayFactors::Same(decay / total_weight))
+    }
+
+    fn weight_decay(&self) -> f64 {
+        self.weight_decay
     }
 }

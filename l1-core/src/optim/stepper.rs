@@ -8,7 +8,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::vars::{self, Planned};
 use crate::{
-    Error, Guard, ParamPath, RegularizedGrads, Regularizer, Result,
+    DataGradients, Error, Guard, ParamPath, ParamsStationarity, RegularizedGrads, Regularizer, Result, Stationarity,
+    certificate::{self, DecayFactors, Subject},
     gradient::Taken,
     kernel::{self, OptimizerStep, Source, Work, first_non_finite},
 };
@@ -46,6 +47,15 @@ pub trait Method: Clone + fmt::Debug + Send + Sync + Sealed + 'static {
     /// The next step of a variable, and its progress after it.
     #[doc(hidden)]
     fn next(&self, progress: Self::Progress, planned: &Planned) -> (OptimizerStep, Self::Progress);
+    /// The decay where training ends, as a term of what is minimized.
+    ///
+    /// * `decay`: of this variable; > 0.
+    /// * `state`: of this variable, in the order of [`state`](Self::state).
+    #[doc(hidden)]
+    fn decay_factors(&self, progress: Self::Progress, decay: f64, state: &[Var]) -> Result<DecayFactors>;
+    /// Decay of weights and embeddings without a declaration.
+    #[doc(hidden)]
+    fn weight_decay(&self) -> f64;
 }
 
 /// Keeps the trait to this crate.
@@ -100,6 +110,76 @@ impl<M: Method> Stepper<M> {
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// How far the model is from where this optimizer ends: [`Regularizer::stationarity`] for loss + Ω, and beside it, where
+    /// something is decayed, the same for loss + Ω + the term that decoupled decay adds to what is minimized:
+    ///
+    /// * [`ProxSgd`](super::ProxSgd): `wd/(2W)·‖w‖²`, W the limit of the gradients' total weight in a move: 1 without momentum, then
+    ///   (1 − τ)/(1 − μ), with Nesterov's 1/(1 − μ);
+    /// * [`ProxAdamW`](super::ProxAdamW): `½·wd·Σ(√v̂ᵢ + ε)wᵢ²` with v̂ as it is now (bias correction and AMSGrad included).
+    ///
+    /// So the second column says whether training has ended, and the first what the decay has done to the declared problem.
+    /// [`Stationarity::assert_below`] judges the second.
+    ///
+    /// Variables of the optimizer that its regularizer does not know have rows behind the others ([`MeanGradients`](crate::MeanGradients)
+    /// do not know them either). Parameters that the regularizer penalizes, but the optimizer does not step, have theirs too.
+    ///
+    /// * `grads`: gradients of the **data loss alone** at the weights as they are now.
+    ///
+    /// ```
+    /// # use candle_core::{Device, Tensor, Var};
+    /// # use l1_core::{Regularized, Rule, Visitor};
+    /// # struct Model(Var);
+    /// # impl Regularized for Model {
+    /// #     fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
+    /// #         visitor.field("weight", Rule::l1(1.0), &self.0)
+    /// #     }
+    /// # }
+    /// # fn main() -> candle_core::Result<()> {
+    /// # let target = Tensor::new(&[3f64, 0.5], &Device::Cpu)?;
+    /// # let model = Model(Var::zeros(2, candle_core::DType::F64, &Device::Cpu)?);
+    /// # let loss = || (model.0.as_tensor() - &target)?.sqr()?.sum_all()? * 0.5;
+    /// use candle_nn::Optimizer;
+    /// use l1_core::{ParamsProxSgd, ProxSgd};
+    ///
+    /// let params = ParamsProxSgd { lr: 0.1, weight_decay: 0.5, ..ParamsProxSgd::new(model.regularizer()?) };
+    /// let mut opt = ProxSgd::new(vec![model.0.clone()], params)?;
+    /// for _ in 0..300 {
+    ///     opt.backward_step(&loss()?)?;
+    /// }
+    /// let stationarity = opt.stationarity(&loss()?.backward()?)?;
+    /// println!("{stationarity}");
+    /// stationarity.assert_below(1e-12)?; // of loss + ‖w‖₁ + ¼‖w‖²
+    /// assert!(stationarity.rows[0].distance.relative > 0.5); // of loss + ‖w‖₁
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Regularizer::stationarity`], but for [`Error::NothingPenalized`].
+    pub fn stationarity<G: DataGradients>(&self, grads: &G) -> Result<Stationarity> {
+        self.stationarity_with(grads, &ParamsStationarity::default())
+    }
+
+    /// [`stationarity`](Self::stationarity) with another step to test zeros by, or another width of the noise.
+    ///
+    /// # Errors
+    /// As [`stationarity`](Self::stationarity), and [`Error::InvalidParameter`] for a step or z out of its range.
+    pub fn stationarity_with<G: DataGradients>(&self, grads: &G, params: &ParamsStationarity) -> Result<Stationarity> {
+        let regularizer = self.regularizer();
+        let mut subjects = regularizer.subjects();
+        for (index, (work, progress)) in self.work.iter().zip(&self.progress).enumerate() {
+            let decay = vars::decay(regularizer.get(&work.var), self.params.weight_decay());
+            if decay > 0.0
+                && let Some(subject) = subjects.iter_mut().find(|subject| subject.tensor.id() == work.var.id())
+            {
+                subject.decay = self.params.decay_factors(progress.0, decay, &work.state)?;
+            }
+            if regularizer.get(&work.var).is_none() {
+                subjects.push(Subject::unpenalized(self.path(index), &work.var));
+            }
+        }
+        certificate::certify(subjects, grads, params)
     }
 
     /// The variables, each with the tensors of its state and its progress.

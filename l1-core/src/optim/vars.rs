@@ -71,15 +71,24 @@ enum Decay {
 impl Planned {
     /// What is left of a weight by decoupled decay, `1 − lr·decay`.
     pub(super) fn keep(&self, lr: f64, weight_decay: f64) -> f64 {
-        match self.decay {
-            Decay::Declared(decay) => 1.0 - lr * decay,
-            Decay::Optimizers => 1.0 - lr * weight_decay,
-            Decay::None => 1.0,
-        }
+        1.0 - lr * self.decay.rate(weight_decay)
     }
 }
 
+/// How much a variable is decayed by an optimizer with a `weight_decay`.
+pub(super) fn decay(param: Option<&Param>, weight_decay: f64) -> f64 {
+    Decay::of(param).rate(weight_decay)
+}
+
 impl Decay {
+    fn rate(self, weight_decay: f64) -> f64 {
+        match self {
+            Self::Declared(decay) => decay,
+            Self::Optimizers => weight_decay,
+            Self::None => 0.0,
+        }
+    }
+
     fn of(param: Option<&Param>) -> Self {
         match param {
             Some(Param { decay: Some(decay), .. }) => Self::Declared(*decay),

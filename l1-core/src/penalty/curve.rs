@@ -288,12 +288,12 @@ impl<R: Scalar> Half<R> {
     #[inline(always)]
     fn root(self, a: R, beta: R) -> R {
         // A cubic through [0, (2/3)^1.5/2] within 2.8e-4, then Newton.
-        let mut x =
+        let start =
             R::of(1.00018) + beta * (R::of(-0.518_859) + beta * (R::of(-0.077_100_8) + beta * R::of(-1.809_64)));
-        for _ in 0..R::NEWTON_STEPS {
+        let x = R::newton(start, |x| {
             let square = x * x;
-            x = x - (x * square - x + beta) / (R::of(3.0) * square - R::one());
-        }
+            x - (x * square - x + beta) / (R::of(3.0) * square - R::one())
+        });
         if a < R::VAST { a * x * x } else { a }
     }
 }
@@ -346,11 +346,11 @@ impl<R: Scalar> TwoThirds<R> {
     #[inline(always)]
     fn root(self, a: R, beta: R) -> R {
         // A cubic through [0, 2^(−4/3)] within 1.1e-3, then Newton.
-        let mut x = R::of(1.00058) + beta * (R::of(-0.374_375) + beta * (R::of(0.202_223) + beta * R::of(-1.425_15)));
-        for _ in 0..R::NEWTON_STEPS {
+        let start = R::of(1.00058) + beta * (R::of(-0.374_375) + beta * (R::of(0.202_223) + beta * R::of(-1.425_15)));
+        let x = R::newton(start, |x| {
             let cube = x * x * x;
-            x = x - (x * cube - x + beta) / (R::of(4.0) * cube - R::one());
-        }
+            x - (x * cube - x + beta) / (R::of(4.0) * cube - R::one())
+        });
         if a < R::VAST { a * x * x * x } else { a }
     }
 }

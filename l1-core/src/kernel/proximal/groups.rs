@@ -1,20 +1,19 @@
 //! Tiles of whole groups: moved into scratch numbers where each group lies side by side, taken to their prox there, written back.
 
 use ndarray::{ArrayView4, ArrayViewMut4, Axis, s};
-use num_traits::Zero;
 
 use super::{
     Prox,
     fold::Fold,
     moved::{moved, room, widened},
     radius::{self, OnGroup},
+    tile::Tile,
 };
 use crate::{
     kernel::{
         chunks::{CHUNK, Threads},
         formula::Move,
         number::{Element, Real},
-        simd,
     },
     penalty::Groups,
     scalar::Scalar,
@@ -101,18 +100,12 @@ fn tile<W: Element, G: Element<Real = W::Real>, const N: usize>(
     g: ArrayView4<'_, G>,
     mut state: [ArrayViewMut4<'_, W::Real>; N],
 ) {
-    let zero = W::Real::zero();
     let (_, rows, count, run) = w.dim();
-    let (size, width, scalar) = (rows * run, count * run, to.scalar_step());
-    let has_steps = scalar.is_none();
-    let mut z = vec![zero; size * count];
-    let mut steps = vec![zero; if has_steps { z.len() } else { 0 }];
-    // A row of the tile, before it is told apart into groups.
-    let (mut row_z, mut row_steps) = (vec![zero; if rows > 1 { width } else { 0 }], Vec::new());
-    row_steps.resize(if has_steps { row_z.len() } else { 0 }, zero);
+    let width = count * run;
+    let scalar = to.scalar_step();
+    let mut tile = Tile::new(rows, count, run, scalar);
     let (mut room_w, mut room_g) = (room::<W>(width), room::<G>(width));
-    let mut squares = vec![0.0; if prox.is_linearized { count } else { 0 }];
-
+    let mut norms = vec![0.0; if prox.is_linearized { count } else { 0 }];
     for row in 0..rows {
         let at = s![0, row, .., ..];
         let (w, g) = (w.slice(at), g.slice(at));
@@ -120,99 +113,23 @@ fn tile<W: Element, G: Element<Real = W::Real>, const N: usize>(
         let mut views = state.each_mut().map(|state| state.slice_mut(at));
         let Some(state) = all(views.each_mut().map(|view| view.as_slice_mut())) else { return };
         let (w, g) = (widened(w, &mut room_w), widened(g, &mut room_g));
-        if prox.is_linearized {
-            for (squares, w) in squares.iter_mut().zip(w.chunks(run)) {
-                let norm = radius::norm(threads, w);
-                *squares = f64::hypot(*squares, norm);
-            }
+        for (norm, w) in norms.iter_mut().zip(w.chunks(run)) {
+            *norm = f64::hypot(*norm, radius::norm(threads, w));
         }
-        if rows == 1 {
-            moved(to, w, g, &[], &mut z, &mut steps, state);
-        } else {
-            moved(to, w, g, &[], &mut row_z, &mut row_steps, state);
-            apart(&row_z, &mut z, (row, rows, run));
-            apart(&row_steps, &mut steps, (row, rows, run));
-        }
+        let (z, steps) = tile.row(row);
+        moved(to, w, g, &[], z, steps, state);
     }
-
     let fold = Fold::new(prox);
-    for index in 0..count {
-        let at = index * size..(index + 1) * size;
-        let z = &mut z[at.clone()];
-        let tangent = prox.is_linearized.then(|| prox.weight * prox.phi.slope(squares[index]));
-        let group = OnGroup { phi: prox.phi, weight: prox.weight, tangent };
-        match scalar {
-            Some(step) => {
-                if !fold.is_none() {
-                    simd::run(FoldScalar { fold, z, step });
-                }
-                radius::scalar(threads, &group, z, fold.step(step).wide());
-            }
-            None => {
-                let steps = &mut steps[at];
-                if !fold.is_none() {
-                    simd::run(FoldDiagonal { fold, z, steps });
-                }
-                radius::diagonal(threads, &group, z, steps);
-            }
-        }
+    if !fold.is_none() {
+        tile.fold(fold);
     }
-
+    let tangent = |index: usize| norms.get(index).map(|norm| prox.weight * prox.phi.slope(*norm));
+    let group = |index| OnGroup { phi: prox.phi, weight: prox.weight, tangent: tangent(index) };
+    tile.prox(threads, group, scalar.map(|step| fold.step(step).wide()));
     for row in 0..rows {
         let mut w = w.slice_mut(s![0, row, .., ..]);
         let Some(w) = w.as_slice_mut() else { return };
-        if rows == 1 {
-            W::store_all(&z, w);
-        } else {
-            together(&z, &mut row_z, (row, rows, run));
-            W::store_all(&row_z, w);
-        }
-    }
-}
-
-/// Hands the runs of a row to their groups.
-fn apart<R: Copy>(row: &[R], groups: &mut [R], (index, rows, run): (usize, usize, usize)) {
-    for (values, group) in row.chunks(run).zip(groups.chunks_mut(rows * run)) {
-        group[index * run..(index + 1) * run].copy_from_slice(values);
-    }
-}
-
-/// Collects a row from its groups.
-fn together<R: Copy>(groups: &[R], row: &mut [R], (index, rows, run): (usize, usize, usize)) {
-    for (values, group) in row.chunks_mut(run).zip(groups.chunks(rows * run)) {
-        values.copy_from_slice(&group[index * run..(index + 1) * run]);
-    }
-}
-
-struct FoldScalar<'a, R> {
-    fold: Fold<R>,
-    z: &'a mut [R],
-    step: R,
-}
-
-impl<R: Real> simd::Loop for FoldScalar<'_, R> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { fold, z, step } = self;
-        z.iter_mut().for_each(|z| *z = fold.at(*z, step).0);
-    }
-}
-
-struct FoldDiagonal<'a, R> {
-    fold: Fold<R>,
-    z: &'a mut [R],
-    steps: &'a mut [R],
-}
-
-impl<R: Real> simd::Loop for FoldDiagonal<'_, R> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { fold, z, steps } = self;
-        z.iter_mut().zip(steps).for_each(|(z, step)| (*z, *step) = fold.at(*z, *step));
+        W::store_all(tile.row(row).0, w);
     }
 }
 

@@ -7,12 +7,14 @@
 //! |---|---|
 //! | `fold.rs` | element λ, sign and ridge, folded into argument and step of the curve's prox |
 //! | `elements.rs` | a curve on single entries, block by block |
-//! | `groups.rs` | tiles of whole groups |
-//! | `radius.rs` | the prox of one group: its new norm, in a scalar or diagonal metric |
+//! | `groups.rs` | which groups are worked on together |
+//! | `tile.rs` | their prox, all at once where they lie across each other |
+//! | `group.rs` | the prox of a group that lies side by side |
+//! | `radius.rs` | the equation of a group's new norm |
 //! | `matrix.rs` | singular values |
 //! | `value.rs` | what a curve charges, and its subgradient |
 
-use super::{chunks::Threads, formula::Move, number::Element, pass::Source};
+use super::{chunks::Threads, cpu, formula::Move, number::Element, pass::Source};
 use crate::{
     Error, ParamPath, Penalty, Result,
     penalty::{AtLambda, Layout},
@@ -20,10 +22,13 @@ use crate::{
 
 mod elements;
 mod fold;
+mod group;
 mod groups;
 mod matrix;
 mod moved;
 mod radius;
+mod sums;
+mod tile;
 mod value;
 
 pub(in crate::kernel) use value::{of_curve, subgradient};
@@ -104,7 +109,7 @@ pub(in crate::kernel) fn run<W: Element, G: Element<Real = W::Real>, const N: us
     match prox.layout {
         Layout::Elements => Ok(elements::run(threads, to, prox, w, g, state, source)),
         // A group is moved as a whole or not at all.
-        _ if source == Source::Unchecked && g.iter().any(|g| g.is_non_finite()) => {
+        _ if source == Source::Unchecked && cpu::any_non_finite(g) => {
             moved::pass_over(to, prox, w, state);
             Ok(true)
         }

@@ -1,18 +1,15 @@
-//! The prox of one group of numbers that lie side by side: its norm r after the prox, and the numbers scaled to it.
+//! The norm r of a group after its prox.
 //!
 //! In a diagonal metric with steps tᵢ, `min Σ(uᵢ − zᵢ)²/(2tᵢ) + κ‖u‖` has `uᵢ = zᵢ·r/(r + κtᵢ)`, where r is the root of the secular
 //! equation `h(r) = Σ zᵢ²/(r + κtᵢ)² = 1`, or u = 0 where `Σ(zᵢ/(κtᵢ))² ≤ 1`. h^(−1/2) is concave and increases, so that Newton's method
 //! on it climbs to the root from any point below (Moré & Sorensen 1983; Conn, Gould & Toint 2000, ch. 7).
 
 use crate::{
-    kernel::{
-        chunks::{Threads, cut},
-        lanes::{self, LANES},
-        number::Real,
-        simd,
-    },
+    kernel::{chunks::Threads, number::Real},
     penalty::AtLambda,
 };
+
+use super::sums;
 
 /// The penalty of one group after the fold.
 #[derive(Clone, Copy)]
@@ -24,315 +21,165 @@ pub(super) struct OnGroup {
     pub(super) tangent: Option<f64>,
 }
 
+impl OnGroup {
+    /// The κ of a convex problem; `None` if κ depends on the result.
+    pub(super) fn slope(&self) -> Option<f64> {
+        let of_l1 = || self.phi.curve.is_convex().then(|| self.weight * self.phi.slope(1.0));
+        self.tangent.or_else(of_l1)
+    }
+
+    /// What a group of this norm is multiplied by, in a metric that is one step; from an infinite entry the others are not told apart,
+    /// and all stay.
+    pub(super) fn factor(&self, norm: f64, step: f64) -> f64 {
+        if norm == 0.0 || norm.is_infinite() {
+            1.0
+        } else if norm.is_nan() {
+            f64::NAN
+        } else {
+            self.phi.prox(norm, self.weight * step) / norm
+        }
+    }
+}
+
 /// The norm, by way of the largest entry where squares overflow or vanish.
 pub(super) fn norm<R: Real>(threads: Threads, z: &[R]) -> f64 {
-    let [squares] = sums(threads, z, &[], &|z: R, _| [z.wide() * z.wide()]);
+    let [squares] = sums::of(threads, z, z, &|z: R, _| [z.wide() * z.wide()]);
     if squares.is_normal() || squares.is_nan() {
         return squares.sqrt();
     }
     match largest(z) {
         unit if unit == 0.0 || unit.is_infinite() => unit,
         unit => {
-            let [squares] = sums(threads, z, &[], &|z: R, _| [(z.wide() / unit) * (z.wide() / unit)]);
+            let [squares] = sums::of(threads, z, z, &|z: R, _| [(z.wide() / unit) * (z.wide() / unit)]);
             unit * squares.sqrt()
         }
     }
 }
 
-fn largest<R: Real>(z: &[R]) -> f64 {
+/// The largest size of an entry.
+pub(super) fn largest<R: Real>(z: &[R]) -> f64 {
     z.iter().fold(0.0, |largest, z| largest.max(z.wide().abs()))
-}
-
-/// The prox of a group with one step. What is NaN stays so; from an infinite entry the others are not told apart, and all stay.
-pub(super) fn scalar<R: Real>(threads: Threads, group: &OnGroup, z: &mut [R], step: f64) {
-    let norm = norm(threads, z);
-    if norm == 0.0 || norm.is_infinite() {
-        return;
-    }
-    let radius = if norm.is_nan() { norm } else { group.phi.prox(norm, group.weight * step) };
-    scale(threads, z, radius / norm);
-}
-
-fn scale<R: Real>(threads: Threads, z: &mut [R], factor: f64) {
-    if factor == 0.0 {
-        z.fill(R::zero());
-    } else if factor != 1.0 {
-        each(threads, z, &mut [], &|z: R, _| z * R::of(factor));
-    }
-}
-
-/// The prox of a group with a step of its own for each entry. `steps` is used up.
-pub(super) fn diagonal<R: Real>(threads: Threads, group: &OnGroup, z: &mut [R], steps: &mut [R]) {
-    let Some((start, unit)) = Start::of(threads, z, steps) else { return };
-    let problem = Problem { threads, start, z, steps };
-    let radius = match group.tangent {
-        Some(slope) => problem.root(slope / unit),
-        None if group.phi.curve.is_convex() => problem.root(group.weight * group.phi.slope(1.0) / unit),
-        None => problem.lowest(group, unit),
-    };
-    match radius {
-        None => z.fill(R::zero()),
-        Some((radius, slope)) if slope > 0.0 => {
-            let (radius, slope) = (R::of(radius), R::of(slope));
-            each(threads, z, steps, &move |z: R, step| z * (radius / (radius + slope * step)));
-        }
-        Some(_) => {}
-    }
-    if unit != 1.0 {
-        each(threads, z, &mut [], &|z: R, _| z * R::of(unit));
-    }
 }
 
 /// What one pass over a group tells.
 #[derive(Clone, Copy)]
-struct Start {
+pub(super) struct Start {
     /// `Σz²`
-    squares: f64,
+    pub(super) squares: f64,
     /// `Σz²t`
-    weighted: f64,
-    /// `Σ(z/t)²`
-    ratios: f64,
+    pub(super) weighted: f64,
 }
 
 impl Start {
-    /// `None`: every entry is 0, or the numbers are not finite, and there is nothing to do. Divides numbers whose squares are none by
-    /// their largest, the unit that is also returned.
-    fn of<R: Real>(threads: Threads, z: &mut [R], steps: &[R]) -> Option<(Self, f64)> {
-        let start = Self::once(threads, z, steps);
-        let is_safe = |sum: f64| (1e-280..1e280).contains(&sum);
-        if is_safe(start.squares) {
-            return Some((start, 1.0));
-        }
-        let unit = largest(z);
-        if start.squares.is_nan() {
-            z.fill(R::nan());
-            return None;
-        }
-        if unit == 0.0 || unit.is_infinite() {
-            return None;
-        }
-        each(threads, z, &mut [], &|z: R, _| R::of(z.wide() / unit));
-        Some((Self::once(threads, z, steps), unit))
-    }
-
-    fn once<R: Real>(threads: Threads, z: &[R], steps: &[R]) -> Self {
-        let [squares, weighted, ratios] = sums(threads, z, steps, &|z: R, step: R| {
-            let (is_zero, ratio) = (z == R::zero(), (z / step).wide());
-            let (square, step) = (z.wide() * z.wide(), step.wide());
-            // 0/0 and 0·∞ count 0.
-            [square, if is_zero { 0.0 } else { square * step }, if is_zero { 0.0 } else { ratio * ratio }]
-        });
-        Self { squares, weighted, ratios }
-    }
-}
-
-/// One group in its metric; in units of the largest entry where that was needed.
-struct Problem<'z, R> {
-    threads: Threads,
-    start: Start,
-    z: &'z [R],
-    steps: &'z [R],
-}
-
-impl<R: Real> Problem<'_, R> {
-    /// r and κ of the solution with `κ‖u‖`; `None` if it is 0.
-    fn root(&self, slope: f64) -> Option<(f64, f64)> {
-        let Start { squares, weighted, ratios } = self.start;
-        let norm = squares.sqrt();
-        if slope == 0.0 {
-            return Some((norm, 0.0));
-        }
-        if slope.is_infinite() || ratios <= slope * slope {
-            return None;
-        }
-        // Jensen's inequality, with the mean of the steps that z² weighs.
-        let below = norm - slope * (weighted / squares);
-        let edge = || self.z.iter().zip(self.steps).map(|(z, step)| z.wide().abs() - slope * step.wide());
-        let below = if below > 0.0 { below } else { edge().fold(0.0, f64::max) };
-        Some((self.climb(below.min(norm), norm, slope), slope))
-    }
-
-    /// Newton's method on `h^(−1/2) = 1`, kept within the bracket.
-    fn climb(&self, mut low: f64, mut high: f64, slope: f64) -> f64 {
-        // Beyond this the next step is right up to rounding, since the error is squared.
-        let last = if R::epsilon().wide() > 1e-10 { 1e-4 } else { 1e-8 };
-        let mut radius = low;
-        for _ in 0..100 {
-            let [h, h3] = self.secular(radius, slope);
-            let error = h - 1.0;
-            if error.abs() <= 4.0 * f64::EPSILON {
-                break;
-            }
-            if error > 0.0 {
-                low = radius
-            } else {
-                high = radius
-            }
-            let mut next = radius + h * (h.sqrt() - 1.0) / h3;
-            if !(low..=high).contains(&next) {
-                next = 0.5 * (low + high);
-            } else if error.abs() < last {
-                return next;
-            }
-            if next == radius {
-                break;
-            }
-            radius = next;
-        }
-        radius
-    }
-
-    /// `h(r)` and `Σ z²/(r + κt)³`.
-    fn secular(&self, radius: f64, slope: f64) -> [f64; 2] {
-        let Self { threads, z, steps, .. } = self;
-        // In the type of the numbers, unless the radius leaves it.
-        let fits = |x: f64| R::of(x).is_normal() && R::of(x.recip()).is_normal();
-        if fits(radius) && fits(slope) {
-            let (radius, slope) = (R::of(radius), R::of(slope));
-            sums(*threads, z, steps, &move |z: R, step: R| {
-                let inverse = (radius + slope * step).recip();
-                let quotient = z * inverse;
-                let square = quotient * quotient;
-                [square.wide(), (square * inverse).wide()]
-            })
-        } else {
-            sums(*threads, z, steps, &move |z: R, step: R| {
-                let (z, inverse) = (z.wide(), (radius + slope * step.wide()).recip());
-                let square = if z == 0.0 { 0.0 } else { (z * inverse) * (z * inverse) };
-                [square, if square == 0.0 { 0.0 } else { square * inverse }]
-            })
-        }
-    }
-
-    /// The lower of the minima that majorization leads to, from the largest radius downwards and from 0 upwards (Zou & Li 2008 once,
-    /// until it stays); 0 at a tie. In units of the largest entry: the curve is asked at the true radius.
-    fn lowest(&self, group: &OnGroup, unit: f64) -> Option<(f64, f64)> {
-        let slope = |radius: f64| group.weight * group.phi.slope(radius * unit) / unit;
-        let settle = |mut radius: f64, mut kappa: f64| {
-            for _ in 0..1000 {
-                let Some((next, _)) = self.root(kappa) else { return None };
-                let is_still = (next - radius).abs() <= 4.0 * R::epsilon().wide() * radius;
-                radius = next;
-                if is_still {
-                    break;
-                }
-                kappa = slope(radius);
-            }
-            Some((radius, kappa))
-        };
-        let norm = self.start.squares.sqrt();
-        let from_above = settle(norm, slope(norm));
-        let at_zero = group.weight * group.phi.slope_at_zero() / unit;
-        let from_below = if at_zero.is_finite() { settle(0.0, at_zero) } else { None };
-        let [half_ratios] = sums(self.threads, self.z, self.steps, &|z: R, step: R| {
-            let z = z.wide();
-            [if z == 0.0 { 0.0 } else { 0.5 * z * z / step.wide() }]
-        });
-        let mut best = (half_ratios, None);
-        for candidate in [from_below, from_above].into_iter().flatten() {
-            let objective = self.objective(group, unit, candidate);
-            if objective < best.0 {
-                best = (objective, Some(candidate));
-            }
-        }
-        best.1
-    }
-
-    /// `Σ(u − z)²/(2t) + c·φ(‖u‖)`, in squared units.
-    fn objective(&self, group: &OnGroup, unit: f64, (radius, slope): (f64, f64)) -> f64 {
-        // u − z = −z·κt/(r + κt).
-        let [distance] = sums(self.threads, self.z, self.steps, &move |z: R, step: R| {
-            let (z, step) = (z.wide(), step.wide());
-            let quotient = if z == 0.0 { 0.0 } else { z / (radius + slope * step) };
-            [if step == 0.0 { 0.0 } else { 0.5 * slope * slope * step * quotient * quotient }]
-        });
-        distance + group.weight * group.phi.value(radius * unit) / (unit * unit)
-    }
-}
-
-/// Sums of a few terms of every entry, in an order that follows from the length alone. `steps` may be empty.
-fn sums<R: Real, const M: usize>(
-    threads: Threads,
-    z: &[R],
-    steps: &[R],
-    terms: &(impl Fn(R, R) -> [f64; M] + Copy + Sync),
-) -> [f64; M] {
-    let Some(at) = cut(z.len()) else { return simd::run(Sums { z, steps, terms: *terms }) };
-    let (z, z_rest) = z.split_at(at);
-    let (steps, steps_rest) = steps.split_at(at.min(steps.len()));
-    let (left, right) =
-        threads.both(|threads| sums(threads, z, steps, terms), |threads| sums(threads, z_rest, steps_rest, terms));
-    std::array::from_fn(|k| left[k] + right[k])
-}
-
-struct Sums<'a, R, F> {
-    z: &'a [R],
-    steps: &'a [R],
-    terms: F,
-}
-
-impl<R: Real, F: Fn(R, R) -> [f64; M], const M: usize> simd::Loop for Sums<'_, R, F> {
-    type Output = [f64; M];
-
+    /// The terms of the two sums.
     #[inline(always)]
-    fn run(self) -> [f64; M] {
-        let Self { z, steps, terms } = self;
-        let mut lanes = [[0.0; LANES]; M];
-        let mut add = |lane: usize, z: R, step: R| {
-            let terms = terms(z, step);
-            for k in 0..M {
-                lanes[k][lane] += terms[k];
-            }
-        };
-        let (whole, rest) = z.as_chunks::<LANES>();
-        if steps.is_empty() {
-            for z in whole {
-                for lane in 0..LANES {
-                    add(lane, z[lane], R::zero());
-                }
-            }
-            for (lane, z) in rest.iter().enumerate() {
-                add(lane, *z, R::zero());
-            }
-        } else {
-            let (whole_steps, rest_steps) = steps.as_chunks::<LANES>();
-            for (z, step) in whole.iter().zip(whole_steps) {
-                for lane in 0..LANES {
-                    add(lane, z[lane], step[lane]);
-                }
-            }
-            for (lane, (z, step)) in rest.iter().zip(rest_steps).enumerate() {
-                add(lane, *z, *step);
-            }
-        }
-        lanes.map(lanes::total)
+    pub(super) fn terms<R: Real>(z: R, step: R) -> [f64; 2] {
+        let square = z.wide() * z.wide();
+        // 0·∞ counts 0.
+        [square, if square == 0.0 { 0.0 } else { square * step.wide() }]
+    }
+
+    /// Whether the squares are far from the ends of the range of numbers.
+    pub(super) fn is_safe(&self) -> bool {
+        (1e-280..1e280).contains(&self.squares)
     }
 }
 
-/// Changes every entry by itself and its step. `steps` may be empty.
-fn each<R: Real>(threads: Threads, z: &mut [R], steps: &mut [R], change: &(impl Fn(R, R) -> R + Copy + Sync)) {
-    let Some(at) = cut(z.len()) else { return simd::run(Each { z, steps, change: *change }) };
-    let (z, z_rest) = z.split_at_mut(at);
-    let (steps, steps_rest) = steps.split_at_mut(at.min(steps.len()));
-    threads.both(|threads| each(threads, z, steps, change), |threads| each(threads, z_rest, steps_rest, change));
+/// Where Newton's method begins, or what the group becomes without it.
+pub(super) enum Begin {
+    /// Everything 0.
+    Zero,
+    /// Everything stays, for κ = 0.
+    Same,
+    /// It climbs to the root.
+    From(Climb),
 }
 
-struct Each<'a, R, F> {
-    z: &'a mut [R],
-    steps: &'a [R],
-    change: F,
-}
-
-impl<R: Real, F: Fn(R, R) -> R> simd::Loop for Each<'_, R, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { z, steps, change } = self;
-        if steps.is_empty() {
-            z.iter_mut().for_each(|z| *z = change(*z, R::zero()));
-        } else {
-            z.iter_mut().zip(steps).for_each(|(z, step)| *z = change(*z, *step));
-        }
+/// * `group`: the entries with their steps, asked for only where the sums do not suffice.
+pub(super) fn begin<R: Real, I: Iterator<Item = (R, R)>>(start: Start, slope: f64, group: impl Fn() -> I) -> Begin {
+    let norm = start.squares.sqrt();
+    if slope == 0.0 {
+        return Begin::Same;
     }
+    if slope.is_infinite() {
+        return Begin::Zero;
+    }
+    // Jensen's inequality, with the mean of the steps that z² weighs.
+    let below = norm - slope * (start.weighted / start.squares);
+    if below > 1e-3 * norm {
+        return Begin::From(Climb { low: below, high: norm, radius: below });
+    }
+    let (mut ratios, mut edge) = (0.0, 0.0_f64);
+    for (z, step) in group() {
+        let (z, step) = (z.wide().abs(), step.wide());
+        // 0/0 counts 0.
+        ratios += if z == 0.0 { 0.0 } else { (z / step) * (z / step) };
+        edge = edge.max(z - slope * step);
+    }
+    if ratios <= slope * slope {
+        return Begin::Zero;
+    }
+    let low = below.max(edge).min(norm);
+    Begin::From(Climb { low, high: norm, radius: low })
+}
+
+/// Newton's method on `h^(−1/2) = 1`, kept within a bracket.
+#[derive(Clone, Copy)]
+pub(super) struct Climb {
+    low: f64,
+    high: f64,
+    pub(super) radius: f64,
+}
+
+impl Climb {
+    /// Takes the next step, from `h(r)` and `h₃(r) = Σ z²/(r + κt)³`. Returns whether it was the last one.
+    pub(super) fn next<R: Real>(&mut self, [h, h3]: [f64; 2]) -> bool {
+        // The error is squared by each step: after this one only rounding is left.
+        let last = if R::epsilon().wide() > 1e-10 { 2e-4 } else { 1e-8 };
+        let error = h - 1.0;
+        if error.abs() <= 4.0 * f64::EPSILON {
+            return true;
+        }
+        if error > 0.0 {
+            self.low = self.radius
+        } else {
+            self.high = self.radius
+        }
+        let newton = self.radius + h * (h.sqrt() - 1.0) / h3;
+        let is_inside = (self.low..=self.high).contains(&newton);
+        let next = if is_inside { newton } else { 0.5 * (self.low + self.high) };
+        let is_last = next == self.radius || (is_inside && error.abs() < last);
+        self.radius = next;
+        is_last
+    }
+}
+
+/// The most steps of [`Climb`]; it takes 3 as a rule.
+pub(super) const STEPS: usize = 100;
+
+/// Whether a number and its inverse are numbers of the arithmetic, so that the sums can be taken in it.
+pub(super) fn fits<R: Real>(x: f64) -> bool {
+    R::of(x).is_normal() && R::of(x.recip()).is_normal()
+}
+
+/// The terms of `h` and `h₃`, in the type of the numbers.
+#[inline(always)]
+pub(super) fn secular<R: Real>(z: R, step: R, radius: R, slope: R) -> [R; 2] {
+    let inverse = (radius + slope * step).recip();
+    let quotient = z * inverse;
+    let square = quotient * quotient;
+    [square, square * inverse]
+}
+
+/// The same where radius or slope leave the range of that type.
+#[inline(always)]
+pub(super) fn secular_wide<R: Real>(z: R, step: R, radius: f64, slope: f64) -> [f64; 2] {
+    let [h, h3] = secular(z.wide(), step.wide(), radius, slope);
+    if z == R::zero() { [0.0; 2] } else { [h, h3] }
+}
+
+/// One entry of the result.
+#[inline(always)]
+pub(super) fn entry<R: Real>(z: R, step: R, radius: R, slope: R) -> R {
+    z * (radius / (radius + slope * step))
 }

@@ -1,0 +1,88 @@
+//! Sums of a few terms of every entry, in an order that follows from lengths alone.
+
+use std::array;
+
+use crate::{
+    kernel::{
+        chunks::{Threads, cut},
+        lanes::{self, LANES},
+        number::Real,
+        simd,
+    },
+    scalar::Scalar,
+};
+
+/// Terms that are added up in their own type before the sum is taken on in f64.
+const BLOCK: usize = 8;
+
+/// Sums of `terms(lane, z, step)` down each of 16 adjacent columns of a matrix whose rows begin `stride` numbers apart.
+///
+/// * `steps`: as long as `z`, or any numbers where the terms do not ask for them.
+pub(super) fn columns<R: Real, A: Scalar, const M: usize>(
+    z: &[R],
+    steps: &[R],
+    stride: usize,
+    terms: impl Fn(usize, R, R) -> [A; M],
+) -> [[f64; LANES]; M] {
+    simd::run(Columns { z, steps, stride, terms })
+}
+
+struct Columns<'a, R, F> {
+    z: &'a [R],
+    steps: &'a [R],
+    stride: usize,
+    terms: F,
+}
+
+impl<R: Real, A: Scalar, F: Fn(usize, R, R) -> [A; M], const M: usize> simd::Loop for Columns<'_, R, F> {
+    type Output = [[f64; LANES]; M];
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let Self { z, steps, stride, terms } = self;
+        let mut sums = [[0.0; LANES]; M];
+        let mut from = 0;
+        while from + LANES <= z.len() {
+            let mut block = [[A::zero(); LANES]; M];
+            let end = (from + BLOCK * stride).min(z.len() - LANES + 1);
+            while from < end {
+                let (z, steps) = (&z[from..from + LANES], &steps[from..from + LANES]);
+                for lane in 0..LANES {
+                    let terms = terms(lane, z[lane], steps[lane]);
+                    for k in 0..M {
+                        block[k][lane] = block[k][lane] + terms[k];
+                    }
+                }
+                from += stride;
+            }
+            for k in 0..M {
+                for lane in 0..LANES {
+                    sums[k][lane] += block[k][lane].wide();
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// Sums of `terms(z, step)` of numbers that lie side by side; a term of zeros has to be 0.
+pub(super) fn of<R: Real, A: Scalar, const M: usize>(
+    threads: Threads,
+    z: &[R],
+    steps: &[R],
+    terms: &(impl Fn(R, R) -> [A; M] + Copy + Sync),
+) -> [f64; M] {
+    if let Some(at) = cut(z.len()) {
+        let ((z, z_rest), (steps, steps_rest)) = (z.split_at(at), steps.split_at(at));
+        let (left, right) =
+            threads.both(|threads| of(threads, z, steps, terms), |threads| of(threads, z_rest, steps_rest, terms));
+        return array::from_fn(|k| left[k] + right[k]);
+    }
+    let whole = z.len() / LANES * LANES;
+    let lanes = columns(&z[..whole], &steps[..whole], LANES, |_, z, step| terms(z, step));
+    let (mut z_rest, mut steps_rest) = ([R::zero(); LANES], [R::zero(); LANES]);
+    z_rest[..z.len() - whole].copy_from_slice(&z[whole..]);
+    steps_rest[..z.len() - whole].copy_from_slice(&steps[whole..]);
+    let rest = columns(&z_rest, &steps_rest, LANES, |_, z, step| terms(z, step));
+    array::from_fn(|k| lanes::total(array::from_fn(|lane| lanes[k][lane] + rest[k][lane])))
+}

@@ -1,0 +1,254 @@
+//! The prox of the groups of a tile: numbers in rows, where each group has some adjacent columns.
+//!
+//! A group of one row lies side by side. Groups of many rows and few columns are taken all at once, 16 columns in a vector.
+
+use super::{
+    fold::Fold,
+    group,
+    radius::{self, Begin, Climb, OnGroup, Start},
+    sums,
+};
+use crate::{
+    kernel::{chunks::Threads, lanes::LANES, number::Real, simd},
+    scalar::Scalar,
+};
+
+/// Where the moves have come to, with the steps of their prox.
+pub(super) struct Tile<R> {
+    rows: usize,
+    count: usize,
+    run: usize,
+    /// From one row to the next: whole vectors, whose last numbers may be padding.
+    stride: usize,
+    z: Vec<R>,
+    /// Empty where all steps are the same.
+    steps: Vec<R>,
+    step: R,
+}
+
+/// From this length of their runs on, groups are collected one by one.
+const LONG_RUN: usize = 2 * LANES;
+
+impl<R: Real> Tile<R> {
+    /// * `step`: `None` if each number has its own.
+    pub(super) fn new(rows: usize, count: usize, run: usize, step: Option<R>) -> Self {
+        let width = count * run;
+        let stride = if rows == 1 { width } else { width.next_multiple_of(LANES) };
+        let z = vec![R::zero(); rows * stride];
+        let steps = vec![R::zero(); if step.is_none() { z.len() } else { 0 }];
+        Self { rows, count, run, stride, z, steps, step: step.unwrap_or_else(R::zero) }
+    }
+
+    /// The numbers of a row, and their steps.
+    pub(super) fn row(&mut self, row: usize) -> (&mut [R], &mut [R]) {
+        let from = row * self.stride;
+        let range = from..from + self.count * self.run;
+        let steps = if self.steps.is_empty() { &mut [] } else { &mut self.steps[range.clone()] };
+        (&mut self.z[range], steps)
+    }
+
+    /// Takes element λ, sign and ridge out of the way.
+    pub(super) fn fold(&mut self, fold: Fold<R>) {
+        let Self { z, steps, step, .. } = self;
+        simd::run(FoldAll { fold, z, steps, step: *step });
+    }
+
+    /// * `group`: the penalty of each group.
+    /// * `step`: what the fold has left of the step, if all are the same.
+    pub(super) fn prox(&mut self, threads: Threads, group: impl Fn(usize) -> OnGroup, step: Option<f64>) {
+        let is_side_by_side = self.rows == 1;
+        if is_side_by_side {
+            for index in 0..self.count {
+                let range = index * self.run..(index + 1) * self.run;
+                let z = &mut self.z[range.clone()];
+                match step {
+                    Some(step) => group::scalar(threads, &group(index), z, step),
+                    None => group::diagonal(threads, &group(index), z, &self.steps[range]),
+                }
+            }
+        } else if self.run >= LONG_RUN {
+            (0..self.count).for_each(|index| self.one(threads, index, &group(index), step));
+        } else {
+            match step {
+                Some(step) => self.scalar(threads, group, step),
+                None => self.diagonal(threads, group),
+            }
+        }
+    }
+
+    /// Collects a group, takes its prox, and puts it back.
+    fn one(&mut self, threads: Threads, index: usize, on_group: &OnGroup, step: Option<f64>) {
+        let mut z = self.collected(&self.z, index);
+        match step {
+            Some(step) => group::scalar(threads, on_group, &mut z, step),
+            None => group::diagonal(threads, on_group, &mut z, &self.collected(&self.steps, index)),
+        }
+        for (row, z) in z.chunks(self.run).enumerate() {
+            let from = row * self.stride + index * self.run;
+            self.z[from..from + self.run].copy_from_slice(z);
+        }
+    }
+
+    fn collected(&self, values: &[R], index: usize) -> Vec<R> {
+        let from = |row: usize| row * self.stride + index * self.run;
+        (0..self.rows).flat_map(|row| &values[from(row)..from(row) + self.run]).copied().collect()
+    }
+
+    /// Sums down each column, joined for each group.
+    fn sums<A: Scalar, const M: usize>(&self, terms: impl Fn(usize, R, R) -> [A; M] + Copy) -> Vec<[f64; M]> {
+        let mut sums = vec![[0.0; M]; self.count];
+        for from in (0..self.stride).step_by(LANES) {
+            let steps = if self.steps.is_empty() { &self.z } else { &self.steps };
+            let terms = move |lane: usize, z, step| terms(from + lane, z, step);
+            let lanes = sums::columns(&self.z[from..], &steps[from..], self.stride, terms);
+            for lane in 0..LANES.min((self.count * self.run).saturating_sub(from)) {
+                let group = &mut sums[(from + lane) / self.run];
+                (0..M).for_each(|k| group[k] += lanes[k][lane]);
+            }
+        }
+        sums
+    }
+
+    /// A number for each column, from one for each group; the padding gets 0.
+    fn spread(&self, of_group: impl Iterator<Item = R>) -> Vec<R> {
+        let mut columns = Vec::with_capacity(self.stride);
+        of_group.for_each(|value| columns.resize(columns.len() + self.run, value));
+        columns.resize(self.stride, R::zero());
+        columns
+    }
+
+    fn scalar(&mut self, threads: Threads, group: impl Fn(usize) -> OnGroup, step: f64) {
+        let sums = self.sums(|_, z: R, _| [z.wide() * z.wide()]);
+        let factor = |(index, [squares]): (usize, &[f64; 1])| {
+            // By way of the largest entry where squares overflow or vanish.
+            let is_safe = squares.is_normal() || squares.is_nan();
+            let norm = if is_safe { squares.sqrt() } else { radius::norm(threads, &self.collected(&self.z, index)) };
+            group(index).factor(norm, step)
+        };
+        let factors: Vec<_> = sums.iter().enumerate().map(factor).collect();
+        let factors = self.spread(factors.into_iter().map(R::of));
+        let Self { z, stride, .. } = self;
+        z.chunks_mut(*stride).for_each(|z| simd::run(Scale { z, factors: &factors }));
+    }
+
+    fn diagonal(&mut self, threads: Threads, group: impl Fn(usize) -> OnGroup) {
+        let starts = self.sums(|_, z: R, step| Start::terms(z, step));
+        // What has a κ that depends on the result, or numbers at the end of their range, is taken by itself.
+        let mut alone = Vec::new();
+        let mut climbs: Vec<(usize, Climb, f64)> = Vec::new();
+        let (mut radii, mut slopes) = (vec![R::zero(); self.count], vec![R::zero(); self.count]);
+        for (index, [squares, weighted]) in starts.into_iter().enumerate() {
+            let start = Start { squares, weighted };
+            let slope = group(index).slope().filter(|slope| *slope == 0.0 || radius::fits::<R>(*slope));
+            let Some(slope) = slope.filter(|_| start.is_safe()) else {
+                alone.push((index, self.collected(&self.z, index)));
+                continue;
+            };
+            let entries = || (0..self.rows).flat_map(|row| self.entries(row, index));
+            match radius::begin(start, slope, entries) {
+                Begin::Zero => {}
+                Begin::Same => radii[index] = R::one(),
+                Begin::From(climb) if radius::fits::<R>(climb.radius) => {
+                    (radii[index], slopes[index]) = (R::of(climb.radius), R::of(slope));
+                    climbs.push((index, climb, slope));
+                }
+                Begin::From(_) => alone.push((index, self.collected(&self.z, index))),
+            }
+        }
+        let slopes = self.spread(slopes.into_iter());
+        for _ in 0..radius::STEPS {
+            if climbs.is_empty() {
+                break;
+            }
+            let columns = self.spread(radii.iter().copied());
+            let sums = self.sums(|column, z: R, step| {
+                // A column without a radius asks for nothing, but takes part.
+                radius::secular(z, step, columns[column], slopes[column])
+            });
+            climbs.retain_mut(|(index, climb, _)| {
+                let is_last = climb.next::<R>(sums[*index]);
+                radii[*index] = R::of(climb.radius);
+                !is_last
+            });
+        }
+        let columns = self.spread(radii.into_iter());
+        let Self { z, steps, stride, .. } = self;
+        for (z, steps) in z.chunks_mut(*stride).zip(steps.chunks(*stride)) {
+            simd::run(Shrink { z, steps, radii: &columns, slopes: &slopes });
+        }
+        for (index, before) in alone {
+            for (row, z) in before.chunks(self.run).enumerate() {
+                let from = row * self.stride + index * self.run;
+                self.z[from..from + self.run].copy_from_slice(z);
+            }
+            self.one(threads, index, &group(index), None);
+        }
+    }
+
+    fn entries(&self, row: usize, index: usize) -> impl Iterator<Item = (R, R)> {
+        let from = row * self.stride + index * self.run;
+        let range = from..from + self.run;
+        self.z[range.clone()].iter().copied().zip(self.steps[range].iter().copied())
+    }
+}
+
+struct FoldAll<'a, R> {
+    fold: Fold<R>,
+    z: &'a mut [R],
+    steps: &'a mut [R],
+    step: R,
+}
+
+impl<R: Real> simd::Loop for FoldAll<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { fold, z, steps, step } = self;
+        if steps.is_empty() {
+            z.iter_mut().for_each(|z| *z = fold.at(*z, step).0);
+        } else {
+            z.iter_mut().zip(steps).for_each(|(z, step)| (*z, *step) = fold.at(*z, *step));
+        }
+    }
+}
+
+struct Scale<'a, R> {
+    z: &'a mut [R],
+    factors: &'a [R],
+}
+
+impl<R: Real> simd::Loop for Scale<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { z, factors } = self;
+        for (z, factor) in z.iter_mut().zip(factors) {
+            // 0 whatever z is, and −0 nowhere.
+            *z = if *factor == R::zero() { R::zero() } else { *z * *factor };
+        }
+    }
+}
+
+struct Shrink<'a, R> {
+    z: &'a mut [R],
+    steps: &'a [R],
+    radii: &'a [R],
+    slopes: &'a [R],
+}
+
+impl<R: Real> simd::Loop for Shrink<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { z, steps, radii, slopes } = self;
+        let (steps, radii, slopes) = (&steps[..z.len()], &radii[..z.len()], &slopes[..z.len()]);
+        for i in 0..z.len() {
+            let moved = radius::entry(z[i], steps[i], radii[i], slopes[i]);
+            // A radius of 0 is a group of zeros.
+            z[i] = if radii[i] == R::zero() { R::zero() } else { moved };
+        }
+    }
+}
