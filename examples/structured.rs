@@ -248,7 +248,7 @@ struct Effort {
 }
 
 /// Relative distance from a stationary point at which training ends.
-const NEAR: f64 = 5e-3;
+const NEAR: f64 = 1e-2;
 
 /// On all images at once: ProxAdamW with a learning rate that falls to 0, then Fista until the certificate says that this is near
 /// enough, or iterations run out.
