@@ -145,7 +145,7 @@ pub enum Error {
 
     /// The penalty has no usable gradient. Cure: a proximal optimizer.
     #[error(
-        "{path}: `{what}` cannot stand in the loss, it has no gradient there; \
+        "{path}: `{what}` cannot stand in the loss, it has no gradient that would do; \
          use a proximal optimizer (`ProxSgd`, `ProxAdamW`, `FtrlProximal`, `Fista` or `Proximal`) instead of `penalty()` or \
          `add_subgradient`"
     )]
@@ -153,7 +153,7 @@ pub enum Error {
         /// The parameter.
         path: ParamPath,
         /// The part of its penalty that has no gradient.
-        what: &'static str,
+        what: String,
     },
 
     /// A penalized parameter got no gradient: it would be shrunk by the penalty alone. Cause: it does not reach the loss, or a

@@ -11,6 +11,7 @@ pub enum Guard {
     /// Looks at each gradient where it is used, which saves one read of all of them. A coordinate whose gradient is not finite
     /// keeps its weight (and its moments; `FtrlProximal` moves its sum z so that the weight stays), and all others are stepped. What
     /// is counted for a whole variable (steps, the weight of the gradients in a buffer) goes on, so that such a coordinate feels its
-    /// penalty somewhat too strongly until its moments have caught up.
+    /// penalty somewhat too strongly until its moments have caught up. A group or a spectrum is moved as a whole: under `group = ..` one
+    /// such coordinate keeps its whole tensor (which is read once before).
     InPass,
 }

@@ -110,7 +110,7 @@ pub use penalty::{Curve, Grouping, Penalty};
 pub use regularized::Regularized;
 pub use regularized_grads::RegularizedGrads;
 pub use regularizer::Regularizer;
-pub use report::{Report, ReportRow, Totals, UnvisitedRow};
+pub use report::{GroupCounts, Report, ReportRow, Totals, UnvisitedRow};
 pub use rule::Rule;
 pub use traced::Traced;
 pub use visitor::Visitor;

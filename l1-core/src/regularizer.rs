@@ -55,7 +55,7 @@ impl Regularizer {
     /// Tied tensors count once; a declaration at one of their places beats "nothing declared" at another.
     ///
     /// # Errors
-    /// * [`Error::InvalidValue`]: a λ, l2, decay or scale that is negative, NaN or infinite.
+    /// * [`Error::InvalidValue`]: a λ, element, l2, decay or scale, or the number of a curve, that is negative, NaN or infinite.
     /// * [`Error::Unreached`]: a penalty or decay declared on a field below which nothing can be penalized (a norm layer without
     ///   `norm`, a frozen tensor, integers, a type without parameters, …). Those on a struct may pass over fields.
     /// * [`Error::ConflictingRules`]: one storage under two different rules.
@@ -104,13 +104,13 @@ impl Regularizer {
         param.decision.penalty().map(|penalty| penalty.scaled(self.scale))
     }
 
-    /// The factor of every λ and l2.
+    /// The factor of every λ, element and l2.
     #[must_use]
     pub fn scale(&self) -> f64 {
         self.scale
     }
 
-    /// Multiplies every λ and l2 by `scale` from now on (in place of the scale before, 1 at first).
+    /// Multiplies every λ, element and l2 by `scale` from now on (in place of the scale before, 1 at first).
     ///
     /// # Errors
     /// [`Error::InvalidParameter`] unless `scale` is finite and ≥ 0, or [`Error::InvalidValue`] if some λ or l2 times `scale`
@@ -135,10 +135,9 @@ impl Regularizer {
         Ok(())
     }
 
-    /// The penalty `Σ λ‖w‖₁ + ½·l2·‖w‖²` over all penalized parameters as one differentiable scalar (Tibshirani 1996; Zou & Hastie
-    /// 2005).
+    /// The penalty `Σ Ω(w)` over all penalized parameters as one differentiable scalar; Ω: see [`Penalty`].
     ///
-    /// Its gradient is the subgradient of smallest norm: 0 where a weight is 0. Its dtype is F64 if any penalized parameter is,
+    /// Its gradient is the subgradient of smallest norm: 0 where a weight or a group is 0 (candle's own `sqrt` has NaN there). Its dtype is F64 if any penalized parameter is,
     /// else F32 ([`penalty_like`](Self::penalty_like) takes the dtype of a bf16 loss); its device is that of the parameters.
     ///
     /// A parameter that the loss gives no gradient (behind candle's `LayerNorm`, `RmsNorm` or `softmax_last_dim`, say) is shrunk
@@ -162,7 +161,8 @@ impl Regularizer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NothingPenalized`], [`Error::NotInLoss`] where a parameter has a `positive` constraint, and [`Error::DecayUnused`] where
+    /// [`Error::NothingPenalized`], [`Error::NotInLoss`] where a parameter has a `positive` constraint or a curve of infinite slope at 0 (`half`,
+    /// `two_thirds`, `l0`), and [`Error::DecayUnused`] where
     /// a `decay` is declared: a loss has no decoupled decay. The number alone is [`value`](Self::value).
     pub fn penalty(&self) -> Result<Tensor> {
         self.check_in_loss()?;
@@ -202,7 +202,7 @@ impl Regularizer {
         Ok(kernel::values(&penalized)?.into_iter().sum())
     }
 
-    /// Adds the penalty's subgradient `λ·sign(w) + l2·w`, sign(0) = 0, to the gradients of a loss in place: what [`penalty`](Self::penalty) in the loss does,
+    /// Adds the penalty's subgradient (for l1 `λ·sign(w)`, sign(0) = 0; see [`kernel::subgradient`](crate::kernel::subgradient)) to the gradients of a loss in place: what [`penalty`](Self::penalty) in the loss does,
     /// in one pass over weights and gradients, and with a check that the loss reaches every penalized parameter.
     ///
     /// NaN in a gradient stays NaN. The store is marked by one entry of its own, so that a proximal optimizer can refuse it.

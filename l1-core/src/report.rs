@@ -5,7 +5,7 @@ use std::fmt;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use crate::{Decision, ParamPath, Reason, Regularizer, Result, Role, error::readable, kernel};
+use crate::{Curve, Decision, Grouping, ParamPath, Reason, Regularizer, Result, Role, error::readable, kernel};
 
 /// Every parameter of a model with its decision, zeros and norm; made by [`Regularizer::report`].
 ///
@@ -19,7 +19,7 @@ pub struct Report {
     pub unvisited: Vec<UnvisitedRow>,
     /// Sums over the rows.
     pub totals: Totals,
-    /// The Regularizer's global scale, which is already in every row's λ and l2.
+    /// The Regularizer's global scale, which is already in every row's λ, element and l2.
     pub scale: f64,
 }
 
@@ -47,8 +47,20 @@ pub struct ReportRow {
     pub zeros: usize,
     /// `zeros / entries`, in `[0, 1]`; 0 for a tensor without entries.
     pub share_of_zeros: f64,
+    /// Groups (or singular values), where the penalty has such: how many there are, and how many are 0.
+    pub groups: Option<GroupCounts>,
     /// `‖w‖₁`; none for dtypes that l1 has no arithmetic for. JSON has `null` also for NaN and ∞.
     pub l1_norm: Option<f64>,
+}
+
+/// The groups of one parameter, or the singular values of a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct GroupCounts {
+    /// All of them.
+    pub total: usize,
+    /// Those whose entries are all exactly 0; of singular values those that are 0 up to the rounding of the matrix.
+    pub zeros: usize,
 }
 
 /// A field of a [`Report`] that was not looked into.
@@ -113,6 +125,12 @@ impl Report {
                 entries,
                 zeros: counts.zeros,
                 share_of_zeros: share(counts.zeros, entries),
+                groups: match &charged {
+                    Some(penalty) => {
+                        kernel::groups(&param.tensor, penalty)?.map(|(total, zeros)| GroupCounts { total, zeros })
+                    }
+                    None => None,
+                },
                 l1_norm: supported.then_some(counts.l1_norm),
             });
         }
@@ -151,7 +169,7 @@ fn grouped(number: usize) -> String {
 }
 
 impl ReportRow {
-    fn cells(&self) -> [String; 8] {
+    fn cells(&self, with_groups: bool) -> Vec<String> {
         let path = match self.aliases.as_slice() {
             [] => self.path.to_string(),
             aliases => {
@@ -164,6 +182,16 @@ impl ReportRow {
             Decision::Penalized(penalty) if penalty.is_none() => ("– λ = 0".to_owned(), String::new()),
             Decision::Penalized(penalty) => {
                 let mut decision = "penalized".to_owned();
+                if penalty.curve() != Curve::L1 {
+                    decision.push_str(&format!(", {}", penalty.curve()));
+                }
+                if penalty.group() != Grouping::Element {
+                    let unscaled = if penalty.unscaled() { " unscaled" } else { "" };
+                    decision.push_str(&format!(", {}{unscaled}", penalty.group()));
+                }
+                if penalty.element() != 0.0 {
+                    decision.push_str(&format!(", element = {}", rounded(penalty.element())));
+                }
                 if penalty.l2() != 0.0 {
                     decision.push_str(&format!(", l2 = {}", rounded(penalty.l2())));
                 }
@@ -187,7 +215,12 @@ impl ReportRow {
             .map_or_else(String::new, |norm| if norm < 1e7 { format!("{norm:.4}") } else { format!("{norm:.4e}") });
         let zeros = if self.l1_norm.is_some() { grouped(self.zeros) } else { String::new() };
         let share = if self.l1_norm.is_some() { percent(self.share_of_zeros) } else { String::new() };
-        [path, shape, self.role.to_string(), decision, lambda, zeros, share, norm]
+        let groups = self
+            .groups
+            .map_or_else(String::new, |groups| format!("{} of {}", grouped(groups.zeros), grouped(groups.total)));
+        let groups = with_groups.then_some(groups);
+        let start = [path, shape, self.role.to_string(), decision, lambda, zeros, share];
+        start.into_iter().chain(groups).chain([norm]).collect()
     }
 }
 
@@ -201,15 +234,20 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED);
-        table.set_header(["parameter", "shape", "role", "decision", "λ", "zeros", "share", "‖w‖₁"]);
+        let with_groups = self.parameters.iter().any(|row| row.groups.is_some());
+        let header = ["parameter", "shape", "role", "decision", "λ", "zeros", "share"];
+        let groups = with_groups.then_some("zero groups");
+        let header: Vec<_> = header.into_iter().chain(groups).chain(["‖w‖₁"]).collect();
+        let columns = header.len();
+        table.set_header(header);
         for row in &self.parameters {
-            table.add_row(row.cells());
+            table.add_row(row.cells(with_groups));
         }
         for field in &self.unvisited {
             let decision = format!("– {}", field.reason);
             table.add_row([field.path.to_string(), String::new(), String::new(), decision]);
         }
-        for column in 4..8 {
+        for column in 4..columns {
             if let Some(column) = table.column_mut(column) {
                 column.set_cell_alignment(CellAlignment::Right);
             }

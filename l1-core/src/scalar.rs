@@ -9,7 +9,7 @@ pub(crate) trait Scalar: Float + Default + Send + Sync + 'static {
     /// Beyond every number that a penalty moves by as much as a rounding.
     const VAST: Self;
 
-    /// As many steps of Newton's method as lead from a relative error of 1e-3 down to rounding. (Written out: a loop would keep the one
+    /// As many steps of Newton's method as lead from a relative error of 1e-4 down to rounding. (Written out: a loop would keep the one
     /// around it from becoming vectors.)
     fn newton(start: Self, step: impl Fn(Self) -> Self) -> Self;
     /// The nearest number to an f64.
@@ -26,7 +26,7 @@ pub(crate) trait Scalar: Float + Default + Send + Sync + 'static {
     fn inverse_sqrt(self) -> Self {
         let (half, three_halves) = (Self::of(0.5) * self, Self::of(1.5));
         let step = |root: Self| root * (three_halves - half * root * root);
-        Self::newton(step(self.near_inverse_sqrt()), step)
+        Self::newton(step(step(self.near_inverse_sqrt())), step)
     }
 
     /// 1/∛x likewise.
@@ -34,7 +34,7 @@ pub(crate) trait Scalar: Float + Default + Send + Sync + 'static {
     fn inverse_cbrt(self) -> Self {
         let (third, four_thirds) = (Self::of(1.0 / 3.0) * self, Self::of(4.0 / 3.0));
         let step = |root: Self| root * (four_thirds - third * root * root * root);
-        Self::newton(step(self.near_inverse_cbrt()), step)
+        Self::newton(step(step(self.near_inverse_cbrt())), step)
     }
 }
 
@@ -43,7 +43,7 @@ impl Scalar for f32 {
 
     #[inline(always)]
     fn newton(start: Self, step: impl Fn(Self) -> Self) -> Self {
-        step(step(start))
+        step(start)
     }
     #[inline(always)]
     fn of(value: f64) -> Self {

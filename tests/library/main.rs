@@ -16,6 +16,7 @@ mod huge;
 mod in_the_loss;
 mod kernels;
 mod models;
+mod penalties;
 mod plain_optimizers;
 mod prox;
 mod proximal_steps;

@@ -168,6 +168,18 @@ fn strongest(
     Ok(LambdaMax { value: worst.map_or(0.0, |(_, value)| value), place, groups })
 }
 
+/// How many groups or singular values a tensor has under a penalty, and how many of them are 0; `None` for single entries.
+pub(crate) fn groups(w: &Tensor, penalty: &Penalty) -> Result<Option<(usize, usize)>> {
+    let part = Part::of(w, penalty).map_err(|expected| misfit("w", w, penalty, expected))?;
+    if part.layout == Layout::Elements {
+        return Ok(None);
+    }
+    let w = wide(w)?;
+    let mut zeros = 0;
+    part.each(&w, &w, |_, (w, _)| zeros += part.zeros(w))?;
+    Ok(Some((part.number(), zeros)))
+}
+
 /// A penalty as the groups of one tensor feel it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {

@@ -1,5 +1,7 @@
 //! The number types of tensors and of arithmetic: half types are stored in 16 bits and computed in f32.
 
+use std::cell::RefCell;
+
 use candle_core::{CpuStorage, DType, Layout};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 
@@ -16,6 +18,10 @@ pub(crate) trait Real: Scalar + Element<Real = Self> {
     fn with_square(self) -> Self {
         self.min(Self::LARGEST_WITH_SQUARE).max(-Self::LARGEST_WITH_SQUARE)
     }
+    /// Scratch numbers that this thread has kept, whatever they are; none if they are in use.
+    fn take_scratch() -> Vec<Self>;
+    /// Keeps them for the next time.
+    fn keep_scratch(scratch: Vec<Self>);
 }
 
 /// A type that tensors store.
@@ -41,13 +47,33 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
     fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
 }
 
-impl Real for f32 {
-    const LARGEST_WITH_SQUARE: Self = 1e18;
+/// More scratch numbers than these are given back at once.
+const MOST_KEPT: usize = 1 << 20;
+
+macro_rules! real {
+    ($type:ty, largest_with_square: $largest:literal, scratch: $scratch:ident) => {
+        thread_local! {
+            static $scratch: RefCell<Vec<Vec<$type>>> = const { RefCell::new(Vec::new()) };
+        }
+
+        impl Real for $type {
+            const LARGEST_WITH_SQUARE: Self = $largest;
+
+            fn take_scratch() -> Vec<Self> {
+                $scratch.with_borrow_mut(Vec::pop).unwrap_or_default()
+            }
+
+            fn keep_scratch(scratch: Vec<Self>) {
+                if scratch.capacity() <= MOST_KEPT {
+                    $scratch.with_borrow_mut(|kept| kept.push(scratch));
+                }
+            }
+        }
+    };
 }
 
-impl Real for f64 {
-    const LARGEST_WITH_SQUARE: Self = 1e153;
-}
+real!(f32, largest_with_square: 1e18, scratch: SCRATCH_F32);
+real!(f64, largest_with_square: 1e153, scratch: SCRATCH_F64);
 
 macro_rules! element {
     ($type:ty, $real:ty, $variant:ident, narrow: $narrow:literal, spacing: $spacing:expr, $load:expr, $store:expr, $load_all:expr, $store_all:expr, $as_real:expr) => {

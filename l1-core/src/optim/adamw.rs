@@ -63,6 +63,17 @@ impl ParamsProxAdamW {
 ///
 /// `w ← prox of Ω in the metric 1/p, at (1 − lr·wd)·w − p∘m̂`, for an elastic net `S(z, pλ)/(1 + p·l2)`.
 ///
+/// How the members of the family meet that metric:
+/// * l1, on entries or groups, with element λ, ridge and sign: by the exact prox (groups: one radius by Newton's method; Deleu & Bengio
+///   2021).
+/// * `mcp`, `scad`, `log`: by their tangent at the weights *before* the step, `κ = c·φ'(‖w_g‖)`, so that fixed points are exactly the
+///   stationary points (one-step LLA: Zou & Li 2008). Their prox would throw large weights away: beyond the curve's knee gradient and v̂
+///   vanish together, p grows, and the prox is a hard threshold at `λ√(γp)`.
+/// * `half`, `two_thirds`, `l0`: by their prox, having no tangent at 0. The threshold grows with p all the same: take it for a local
+///   search that keeps fewer weights than [`ProxSgd`](super::ProxSgd), which is the better choice for them.
+/// * `singular`: singular values have no prox in a metric of many numbers, so the tensor gets *one* second moment, the mean of its
+///   squared gradients.
+///
 /// A Euclidean prox with step lr behind Adam would leave the support all but unpenalized, since Adam's own move is not lr·∇f.
 ///
 /// What to know:

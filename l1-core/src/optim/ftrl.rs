@@ -90,6 +90,9 @@ impl Charged {
 ///
 /// `w ← prox of A_k·Ω in the metric 1/τ, at −τz`, for an elastic net `S(−τz, A_kτλ)/(1 + A_kτ·l2)`.
 ///
+/// Curves meet the metric 1/τ as in [`ProxAdamW`](super::ProxAdamW): `mcp`, `scad` and `log` by their tangent at the weights before the
+/// step, `half`, `two_thirds` and `l0` by their prox; `singular` keeps one n for a tensor, the sum of the means of its squared gradients.
+///
 /// With [`Charged::EachStep`] `A_k` is the number of gradients so far, and fixed points are stationary for loss + Ω. (Where λ, l2 or
 /// the scale change on the way, `A_kλ` and `A_k·l2` are the sums of what they were.) With [`Charged::Once`], the paper's, `A_k = 1`.
 /// Without a penalty both are gradient descent with the rate τ.

@@ -62,6 +62,9 @@ impl ParamsProxSgd {
 /// lr alone, momentum 0.9 would solve a problem with a tenth of the declared λ. (The proximal gradient step: Parikh & Boyd,
 /// *Proximal Algorithms* (2014), §4.2; the weight W_k follows from the sum of the buffer's coefficients.)
 ///
+/// The metric is one number, so that every curve, group and spectrum is met by its exact prox. A curve other than l1 is not convex: where
+/// it ends is a local minimum, and for `s = lr·W_k·c` above γ (`mcp`), γ − 1 (`scad`) or ε²/λ (`log`) the prox jumps.
+///
 /// Gradients of the loss alone go in; no penalty in the loss.
 ///
 /// bf16 and f16 weights are rounded after each step: a move below half an ulp of a weight is lost, so that fixed points are

@@ -219,11 +219,12 @@ impl Penalty {
     }
 
     /// The part that has no gradient, or none that would do, and so cannot stand in a loss.
-    pub(crate) fn without_gradient(&self) -> Option<&'static str> {
+    pub(crate) fn without_gradient(&self) -> Option<String> {
         if self.positive {
-            Some("positive")
+            Some("positive".to_owned())
         } else if self.lambda > 0.0 && !self.curve.has_slope_at_zero() {
-            Some("a curve of infinite slope at 0 (half, two_thirds, l0)")
+            // Unbounded near 0, or 0 everywhere.
+            Some(format!("curve = {}", self.curve))
         } else {
             None
         }

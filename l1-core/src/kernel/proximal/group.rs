@@ -4,10 +4,13 @@ use super::{
     radius::{self, Begin, OnGroup, Start},
     sums,
 };
-use crate::kernel::{
-    chunks::{Threads, cut},
-    number::Real,
-    simd,
+use crate::{
+    kernel::{
+        chunks::{Threads, cut},
+        number::Real,
+        simd,
+    },
+    scalar::Scalar,
 };
 
 /// The prox of a group with one step. What is NaN stays so.
@@ -33,7 +36,7 @@ pub(super) fn diagonal<R: Real>(threads: Threads, group: &OnGroup, z: &mut [R], 
     let mut sums = start(z);
     // The largest entry is the unit where squares would overflow or vanish.
     let mut unit = 1.0;
-    if !sums.is_safe() {
+    if !sums.is_safe::<R>() {
         unit = radius::largest(z);
         if sums.squares.is_nan() {
             return z.fill(R::nan());
@@ -51,9 +54,13 @@ pub(super) fn diagonal<R: Real>(threads: Threads, group: &OnGroup, z: &mut [R], 
     };
     match found {
         None => z.fill(R::zero()),
-        Some((radius, slope)) if slope > 0.0 => {
+        Some((radius, slope)) if radius::fits::<R>(radius) && radius::fits::<R>(slope) => {
             let (radius, slope) = (R::of(radius), R::of(slope));
             each(threads, z, steps, &move |z: R, step| radius::entry(z, step, radius, slope));
+        }
+        // The norm of f32 numbers may be beyond f32.
+        Some((radius, slope)) if slope > 0.0 => {
+            each(threads, z, steps, &move |z: R, step| R::of(radius::entry(z.wide(), step.wide(), radius, slope)));
         }
         Some(_) => {}
     }
@@ -100,13 +107,22 @@ impl<R: Real> Problem<'_, R> {
     fn lowest(&self, group: &OnGroup, unit: f64) -> Option<(f64, f64)> {
         let slope = |radius: f64| group.weight * group.phi.slope(radius * unit) / unit;
         let settle = |mut radius: f64, mut kappa: f64| {
-            for _ in 0..1000 {
+            let mut last = 0.0;
+            for pass in 0..1000 {
                 let (next, _) = self.root(kappa)?;
-                let is_still = (next - radius).abs() <= 4.0 * R::epsilon().wide() * radius;
+                let change = next - radius;
                 radius = next;
-                if is_still {
+                if change.abs() <= 4.0 * R::epsilon().wide() * radius {
                     break;
                 }
+                // Near the end the changes are a geometric sequence, a slow one where the problem is hardly convex: to its limit.
+                let ratio = change / last;
+                let limit = radius + change * ratio / (1.0 - ratio);
+                let is_near = change.abs() < 1e-3 * radius && (0.0..1.0).contains(&ratio);
+                if pass % 4 == 3 && is_near && (0.5 * radius..2.0 * radius).contains(&limit) {
+                    radius = limit;
+                }
+                last = change;
                 kappa = slope(radius);
             }
             Some((radius, kappa))
@@ -131,13 +147,17 @@ impl<R: Real> Problem<'_, R> {
 
     /// `Σ(u − z)²/(2t) + c·φ(‖u‖)`, in squared units.
     fn objective(&self, group: &OnGroup, unit: f64, (radius, slope): (f64, f64)) -> f64 {
+        let charge = group.weight * group.phi.value((radius * unit).min(f64::VAST)) / unit / unit;
+        if slope == 0.0 {
+            return charge; // u = z, whatever the steps: 0·∞ would be NaN
+        }
         // u − z = −z·κt/(r + κt).
         let [distance] = sums::of(self.threads, self.z, self.steps, &move |z: R, step: R| {
             let (z, step) = (z.wide(), step.wide());
             let quotient = if z == 0.0 { 0.0 } else { z / (radius + slope * step) };
             [if step == 0.0 || quotient == 0.0 { 0.0 } else { 0.5 * slope * slope * step * quotient * quotient }]
         });
-        distance + group.weight * group.phi.value(radius * unit) / (unit * unit)
+        distance + charge
     }
 }
 

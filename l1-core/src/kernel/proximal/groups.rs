@@ -1,6 +1,6 @@
 //! Tiles of whole groups: moved into scratch numbers where each group lies side by side, taken to their prox there, written back.
 
-use ndarray::{ArrayView4, ArrayViewMut4, Axis, s};
+use ndarray::{ArrayView4, ArrayViewMut4, Axis};
 
 use super::{
     Prox,
@@ -23,7 +23,7 @@ use crate::{
 const TILE: usize = CHUNK;
 
 /// Adjacent entries of a row that are worth fetching: a few lines of the cache.
-const STRIP: usize = 64;
+const STRIP: usize = 256;
 
 /// See [`super::run`].
 pub(super) fn run<W: Element, G: Element<Real = W::Real>, const N: usize>(
@@ -49,8 +49,8 @@ pub(super) fn run<W: Element, G: Element<Real = W::Real>, const N: usize>(
 }
 
 fn all<A, const N: usize>(values: [Option<A>; N]) -> Option<[A; N]> {
-    let values: Vec<A> = values.into_iter().collect::<Option<_>>()?;
-    values.try_into().ok()
+    let is_whole = values.iter().all(Option::is_some);
+    is_whole.then(|| values.map(|value| value.unwrap_or_else(|| unreachable!("every one is there"))))
 }
 
 /// Cuts along slabs and groups, at places that follow from the shape alone.
@@ -106,12 +106,11 @@ fn tile<W: Element, G: Element<Real = W::Real>, const N: usize>(
     let mut tile = Tile::new(rows, count, run, scalar);
     let (mut room_w, mut room_g) = (room::<W>(width), room::<G>(width));
     let mut norms = vec![0.0; if prox.is_linearized { count } else { 0 }];
-    for row in 0..rows {
-        let at = s![0, row, .., ..];
-        let (w, g) = (w.slice(at), g.slice(at));
+    let mut rows_of_state = state.each_mut().map(|state| state.axis_iter_mut(Axis(1)));
+    for (row, (w, g)) in w.axis_iter(Axis(1)).zip(g.axis_iter(Axis(1))).enumerate() {
         let (Some(w), Some(g)) = (w.to_slice(), g.to_slice()) else { return };
-        let mut views = state.each_mut().map(|state| state.slice_mut(at));
-        let Some(state) = all(views.each_mut().map(|view| view.as_slice_mut())) else { return };
+        let state = rows_of_state.each_mut().map(|rows| rows.next()?.into_slice());
+        let Some(state) = all(state) else { return };
         let (w, g) = (widened(w, &mut room_w), widened(g, &mut room_g));
         for (norm, w) in norms.iter_mut().zip(w.chunks(run)) {
             *norm = f64::hypot(*norm, radius::norm(threads, w));
@@ -126,9 +125,8 @@ fn tile<W: Element, G: Element<Real = W::Real>, const N: usize>(
     let tangent = |index: usize| norms.get(index).map(|norm| prox.weight * prox.phi.slope(*norm));
     let group = |index| OnGroup { phi: prox.phi, weight: prox.weight, tangent: tangent(index) };
     tile.prox(threads, group, scalar.map(|step| fold.step(step).wide()));
-    for row in 0..rows {
-        let mut w = w.slice_mut(s![0, row, .., ..]);
-        let Some(w) = w.as_slice_mut() else { return };
+    for (row, w) in w.axis_iter_mut(Axis(1)).enumerate() {
+        let Some(w) = w.into_slice() else { return };
         W::store_all(tile.row(row).0, w);
     }
 }
@@ -163,13 +161,20 @@ pub(in crate::kernel) fn slopes(prox: &Prox, norms: &[f64]) -> Vec<f64> {
 /// The subgradient of smallest norm at `w`.
 pub(super) fn subgradient<R: Real>(prox: &Prox, groups: Groups, w: &[R], result: &mut [R]) {
     let fold = Fold::new(prox);
-    let slopes = slopes(prox, &norms(groups, w));
-    for (group, slope) in slopes.into_iter().enumerate() {
-        let slope = R::of(slope);
+    let norms = norms(groups, w);
+    let slopes = slopes(prox, &norms);
+    for (group, (slope, norm)) in slopes.into_iter().zip(norms).enumerate() {
+        let factor = R::of(slope);
         for run in groups.runs(group) {
             let at = run..run + groups.run;
             for (result, w) in result[at.clone()].iter_mut().zip(&w[at]) {
-                *result = slope * *w + fold.subgradient(*w);
+                // Of subnormal numbers c·φ'(r)/r may be too large for a number; c·φ'(r) and w/r are none the less.
+                let of_curve = if factor.is_finite() {
+                    factor * *w
+                } else {
+                    R::of(prox.weight * prox.phi.slope(norm) * (w.wide() / norm))
+                };
+                *result = of_curve + fold.subgradient(*w);
             }
         }
     }

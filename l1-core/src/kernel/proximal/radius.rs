@@ -71,17 +71,18 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// The terms of the two sums.
+    /// The terms of the two sums, in the type of the numbers: they only say where Newton's method begins.
     #[inline(always)]
-    pub(super) fn terms<R: Real>(z: R, step: R) -> [f64; 2] {
-        let square = z.wide() * z.wide();
+    pub(super) fn terms<R: Real>(z: R, step: R) -> [R; 2] {
+        let square = z * z;
         // 0·∞ counts 0.
-        [square, if square == 0.0 { 0.0 } else { square * step.wide() }]
+        [square, if square == R::zero() { square } else { square * step }]
     }
 
     /// Whether the squares are far from the ends of the range of numbers.
-    pub(super) fn is_safe(&self) -> bool {
-        (1e-280..1e280).contains(&self.squares)
+    pub(super) fn is_safe<R: Real>(&self) -> bool {
+        let ends = if R::epsilon().wide() > 1e-10 { 1e-28..1e28 } else { 1e-280..1e280 };
+        ends.contains(&self.squares)
     }
 }
 
@@ -97,7 +98,8 @@ pub(super) enum Begin {
 
 /// * `group`: the entries with their steps, asked for only where the sums do not suffice.
 pub(super) fn begin<R: Real, I: Iterator<Item = (R, R)>>(start: Start, slope: f64, group: impl Fn() -> I) -> Begin {
-    let norm = start.squares.sqrt();
+    // A little more, for the rounding of the sum.
+    let norm = start.squares.sqrt() * (1.0 + 64.0 * R::epsilon().wide());
     if slope == 0.0 {
         return Begin::Same;
     }
@@ -106,7 +108,7 @@ pub(super) fn begin<R: Real, I: Iterator<Item = (R, R)>>(start: Start, slope: f6
     }
     // Jensen's inequality, with the mean of the steps that z² weighs.
     let below = norm - slope * (start.weighted / start.squares);
-    if below > 1e-3 * norm {
+    if below > 1e-3 * norm && below.is_finite() {
         return Begin::From(Climb { low: below, high: norm, radius: below });
     }
     let (mut ratios, mut edge) = (0.0, 0.0_f64);

@@ -2,6 +2,8 @@
 //!
 //! A group of one row lies side by side. Groups of many rows and few columns are taken all at once, 16 columns in a vector.
 
+use std::ops::Range;
+
 use super::{
     fold::Fold,
     group,
@@ -14,7 +16,7 @@ use crate::{
 };
 
 /// Where the moves have come to, with the steps of their prox.
-pub(super) struct Tile<R> {
+pub(super) struct Tile<R: Real> {
     rows: usize,
     count: usize,
     run: usize,
@@ -33,9 +35,15 @@ impl<R: Real> Tile<R> {
     /// * `step`: `None` if each number has its own.
     pub(super) fn new(rows: usize, count: usize, run: usize, step: Option<R>) -> Self {
         let width = count * run;
-        let stride = if rows == 1 { width } else { width.next_multiple_of(LANES) };
-        let z = vec![R::zero(); rows * stride];
-        let steps = vec![R::zero(); if step.is_none() { z.len() } else { 0 }];
+        // An odd number of vectors: else the rows of a column would compete for the same places of the cache.
+        let stride = if rows == 1 { width } else { (width.div_ceil(LANES) | 1) * LANES };
+        let (mut z, mut steps) = (R::take_scratch(), R::take_scratch());
+        z.resize(rows * stride, R::zero());
+        steps.resize(if step.is_none() { z.len() } else { 0 }, R::zero());
+        if stride > width {
+            // What is left there from elsewhere may be anything.
+            z.chunks_mut(stride).for_each(|row| row[width..].fill(R::zero()));
+        }
         Self { rows, count, run, stride, z, steps, step: step.unwrap_or_else(R::zero) }
     }
 
@@ -94,31 +102,37 @@ impl<R: Real> Tile<R> {
         (0..self.rows).flat_map(|row| &values[from(row)..from(row) + self.run]).copied().collect()
     }
 
-    /// Sums down each column, joined for each group.
-    fn sums<A: Scalar, const M: usize>(&self, terms: impl Fn(usize, R, R) -> [A; M] + Copy) -> Vec<[f64; M]> {
-        let mut sums = vec![[0.0; M]; self.count];
-        for from in (0..self.stride).step_by(LANES) {
+    /// Sums down each column of some groups, joined for each group. The first column is the first of a vector.
+    fn sums<A: Scalar, const M: usize>(
+        &self,
+        groups: Range<usize>,
+        terms: impl Fn(usize, R, R) -> [A; M] + Copy,
+    ) -> Vec<[f64; M]> {
+        let mut sums = vec![[0.0; M]; groups.len()];
+        let columns = groups.start * self.run..groups.end * self.run;
+        for from in columns.clone().step_by(LANES) {
             let steps = if self.steps.is_empty() { &self.z } else { &self.steps };
-            let terms = move |lane: usize, z, step| terms(from + lane, z, step);
+            let of_vector = from - columns.start;
+            let terms = move |lane: usize, z, step| terms(of_vector + lane, z, step);
             let lanes = sums::columns(&self.z[from..], &steps[from..], self.stride, terms);
-            for lane in 0..LANES.min((self.count * self.run).saturating_sub(from)) {
-                let group = &mut sums[(from + lane) / self.run];
+            for lane in 0..LANES.min(columns.end - from) {
+                let group = &mut sums[(of_vector + lane) / self.run];
                 (0..M).for_each(|k| group[k] += lanes[k][lane]);
             }
         }
         sums
     }
 
-    /// A number for each column, from one for each group; the padding gets 0.
+    /// A number for each column, from one for each group; the padding up to whole vectors gets 0.
     fn spread(&self, of_group: impl Iterator<Item = R>) -> Vec<R> {
         let mut columns = Vec::with_capacity(self.stride);
         of_group.for_each(|value| columns.resize(columns.len() + self.run, value));
-        columns.resize(self.stride, R::zero());
+        columns.resize(columns.len().next_multiple_of(LANES), R::zero());
         columns
     }
 
     fn scalar(&mut self, threads: Threads, group: impl Fn(usize) -> OnGroup, step: f64) {
-        let sums = self.sums(|_, z: R, _| [z.wide() * z.wide()]);
+        let sums = self.sums(0..self.count, |_, z: R, _| [z.wide() * z.wide()]);
         let factor = |(index, [squares]): (usize, &[f64; 1])| {
             // By way of the largest entry where squares overflow or vanish.
             let is_safe = squares.is_normal() || squares.is_nan();
@@ -128,53 +142,25 @@ impl<R: Real> Tile<R> {
         let factors: Vec<_> = sums.iter().enumerate().map(factor).collect();
         let factors = self.spread(factors.into_iter().map(R::of));
         let Self { z, stride, .. } = self;
-        z.chunks_mut(*stride).for_each(|z| simd::run(Scale { z, factors: &factors }));
+        let width = factors.len();
+        z.chunks_mut(*stride).for_each(|z| simd::run(Scale { z: &mut z[..width], factors: &factors }));
     }
 
     fn diagonal(&mut self, threads: Threads, group: impl Fn(usize) -> OnGroup) {
-        let starts = self.sums(|_, z: R, step| Start::terms(z, step));
-        // What has a κ that depends on the result, or numbers at the end of their range, is taken by itself.
+        let count = self.count;
+        let (mut radii, mut slopes) = (vec![R::zero(); count], vec![R::zero(); count]);
         let mut alone = Vec::new();
-        let mut climbs: Vec<(usize, Climb, f64)> = Vec::new();
-        let (mut radii, mut slopes) = (vec![R::zero(); self.count], vec![R::zero(); self.count]);
-        for (index, [squares, weighted]) in starts.into_iter().enumerate() {
-            let start = Start { squares, weighted };
-            let slope = group(index).slope().filter(|slope| *slope == 0.0 || radius::fits::<R>(*slope));
-            let Some(slope) = slope.filter(|_| start.is_safe()) else {
-                alone.push((index, self.collected(&self.z, index)));
-                continue;
-            };
-            let entries = || (0..self.rows).flat_map(|row| self.entries(row, index));
-            match radius::begin(start, slope, entries) {
-                Begin::Zero => {}
-                Begin::Same => radii[index] = R::one(),
-                Begin::From(climb) if radius::fits::<R>(climb.radius) => {
-                    (radii[index], slopes[index]) = (R::of(climb.radius), R::of(slope));
-                    climbs.push((index, climb, slope));
-                }
-                Begin::From(_) => alone.push((index, self.collected(&self.z, index))),
-            }
+        // As many groups as fill vectors, one lot after the other: their numbers stay in the cache from one Newton step to the next.
+        for from in (0..count).step_by(LANES) {
+            let groups = from..count.min(from + LANES);
+            let (radii, slopes) = (&mut radii[groups.clone()], &mut slopes[groups.clone()]);
+            self.climb(groups, &group, radii, slopes, &mut alone);
         }
-        let slopes = self.spread(slopes.into_iter());
-        for _ in 0..radius::STEPS {
-            if climbs.is_empty() {
-                break;
-            }
-            let columns = self.spread(radii.iter().copied());
-            let sums = self.sums(|column, z: R, step| {
-                // A column without a radius asks for nothing, but takes part.
-                radius::secular(z, step, columns[column], slopes[column])
-            });
-            climbs.retain_mut(|(index, climb, _)| {
-                let is_last = climb.next::<R>(sums[*index]);
-                radii[*index] = R::of(climb.radius);
-                !is_last
-            });
-        }
-        let columns = self.spread(radii.into_iter());
+        let (radii, slopes) = (self.spread(radii.into_iter()), self.spread(slopes.into_iter()));
         let Self { z, steps, stride, .. } = self;
         for (z, steps) in z.chunks_mut(*stride).zip(steps.chunks(*stride)) {
-            simd::run(Shrink { z, steps, radii: &columns, slopes: &slopes });
+            let width = radii.len();
+            simd::run(Shrink { z: &mut z[..width], steps: &steps[..width], radii: &radii, slopes: &slopes });
         }
         for (index, before) in alone {
             for (row, z) in before.chunks(self.run).enumerate() {
@@ -185,10 +171,65 @@ impl<R: Real> Tile<R> {
         }
     }
 
+    /// Finds radius and slope of some groups; a radius of 0 stands for a group of zeros. What has a κ that depends on the result, or
+    /// numbers at the end of their range, is to be taken by itself, from the numbers that are added to `alone`.
+    fn climb(
+        &self,
+        groups: Range<usize>,
+        group: &impl Fn(usize) -> OnGroup,
+        radii: &mut [R],
+        slopes: &mut [R],
+        alone: &mut Vec<(usize, Vec<R>)>,
+    ) {
+        let starts = self.sums(groups.clone(), |_, z: R, step| Start::terms(z, step));
+        let mut climbs: Vec<(usize, Climb)> = Vec::new();
+        for (at, [squares, weighted]) in starts.into_iter().enumerate() {
+            let (index, start) = (groups.start + at, Start { squares, weighted });
+            let slope = group(index).slope().filter(|slope| *slope == 0.0 || radius::fits::<R>(*slope));
+            let Some(slope) = slope.filter(|_| start.is_safe::<R>()) else {
+                alone.push((index, self.collected(&self.z, index)));
+                continue;
+            };
+            let entries = || (0..self.rows).flat_map(|row| self.entries(row, index));
+            match radius::begin(start, slope, entries) {
+                Begin::Zero => {}
+                Begin::Same => radii[at] = R::one(),
+                Begin::From(climb) if radius::fits::<R>(climb.radius) => {
+                    (radii[at], slopes[at]) = (R::of(climb.radius), R::of(slope));
+                    climbs.push((at, climb));
+                }
+                Begin::From(_) => alone.push((index, self.collected(&self.z, index))),
+            }
+        }
+        let slopes = self.spread(slopes.iter().copied());
+        for _ in 0..radius::STEPS {
+            if climbs.is_empty() {
+                break;
+            }
+            let columns = self.spread(radii.iter().copied());
+            let sums = self.sums(groups.clone(), |column, z: R, step| {
+                // A column without a radius asks for nothing, but takes part.
+                radius::secular(z, step, columns[column], slopes[column])
+            });
+            climbs.retain_mut(|(at, climb)| {
+                let is_last = climb.next::<R>(sums[*at]);
+                radii[*at] = R::of(climb.radius);
+                !is_last
+            });
+        }
+    }
+
     fn entries(&self, row: usize, index: usize) -> impl Iterator<Item = (R, R)> {
         let from = row * self.stride + index * self.run;
         let range = from..from + self.run;
         self.z[range.clone()].iter().copied().zip(self.steps[range].iter().copied())
+    }
+}
+
+impl<R: Real> Drop for Tile<R> {
+    fn drop(&mut self) {
+        R::keep_scratch(std::mem::take(&mut self.steps));
+        R::keep_scratch(std::mem::take(&mut self.z));
     }
 }
 
