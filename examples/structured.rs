@@ -311,7 +311,10 @@ fn l1_and_mcp(args: &Args, data: &Digits) -> Result<()> {
         "\nL1 pulls at a group of weights with the same force however large it is: those that stay end at {} of",
         percent(l1)
     );
-    println!("their size without it. MCP lets go of groups from norm γλ on: {}.", percent(mcp));
+    println!(
+        "their size without it. MCP lets go of groups from norm γλ on: {}. (Refitting, too, mends L1's.)",
+        percent(mcp)
+    );
     Ok(())
 }
 
