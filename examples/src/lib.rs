@@ -2,5 +2,6 @@
 
 pub mod data;
 pub mod measure;
+pub mod picture;
 pub mod run;
 pub mod start;

@@ -24,9 +24,7 @@ pub struct Options {
 impl Options {
     /// Makes the folder for the results of the program `name`.
     pub fn folder(&self, name: &str) -> Result<Folder> {
-        let path = self.out.clone().unwrap_or_else(|| Path::new("target/l1").join(name));
-        fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
-        Ok(Folder { path, written: Vec::new() })
+        Folder::new(self.out.clone().unwrap_or_else(|| Path::new("target/l1").join(name)))
     }
 }
 
@@ -37,6 +35,12 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// Makes the folder, if there is none.
+    pub fn new(path: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+        Ok(Self { path, written: Vec::new() })
+    }
+
     pub fn text(&mut self, name: &str, text: &str) -> Result<()> {
         let path = self.place(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))

@@ -119,3 +119,8 @@ pub use visitor::Visitor;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// Compiles the gallery's.
+#[cfg(all(doctest, feature = "derive"))]
+#[doc = include_str!("../../docs/penalties.md")]
+struct Penalties;
