@@ -233,7 +233,7 @@ fn a_sign_constraint_is_refused_in_the_loss_with_the_way_out() {
         assert!(matches!(error, Error::NotInLoss { .. }));
         assert_eq!(
             error.to_string(),
-            "weight: `positive` cannot stand in the loss, it has no gradient there; use a proximal optimizer \
+            "weight: `positive` cannot stand in the loss, it has no gradient that would do; use a proximal optimizer \
              (`ProxSgd`, `ProxAdamW`, `FtrlProximal`, `Fista` or `Proximal`) instead of `penalty()` or `add_subgradient`"
         );
     }

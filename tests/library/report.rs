@@ -127,6 +127,7 @@ fn through_serde_it_is_json() {
             "entries": 9,
             "zeros": 3,
             "share_of_zeros": 1.0 / 3.0,
+            "groups": null,
             "l1_norm": 3.0,
         })
     );

@@ -51,11 +51,11 @@ type Step = Box<dyn FnMut() -> Result<()>>;
 fn beside_l1(keys: &'static [&'static str], optimizer: &str, step: fn(Rule) -> Result<Step>) -> Result<Vec<Work>> {
     let of_l1 = Rc::new(RefCell::new(step(Rule::l1(LAMBDA))?));
     let work = |(key, (name, rule)): (&&'static str, (&str, Rule))| {
-        let (mut step, of_l1) = (step(rule)?, of_l1.clone());
+        let (step, of_l1) = (step(rule)?, of_l1.clone());
         Ok(Work {
             key,
             title: format!("{optimizer} + {name}").leak(),
-            l1: Contender::new(move || step()),
+            l1: Contender::new(step),
             candle: None,
             limit: Some(Contender::new(move || of_l1.borrow_mut()())),
             against: Against::Whole,
