@@ -171,13 +171,13 @@ pub enum Error {
     },
 
     /// A gradient holds NaN or an infinity. What was changed is said by `guard`: nothing at all with [`Guard::Before`], all
-    /// coordinates but those with such a gradient with [`Guard::InPass`].
+    /// coordinates but those with such a gradient (under groups all tensors but those) with [`Guard::InPass`].
     #[error(
         "{path}: its gradient holds {value} at flat index {index}; {}. \
          Has training diverged? Lower the learning rate, or clip the gradients",
         match guard {
             Guard::Before => "nothing was changed",
-            Guard::InPass => "coordinates with such a gradient were left as they were, all others were stepped",
+            Guard::InPass => "coordinates with such a gradient (under `group = ..` tensors) were left as they were, all others were stepped",
         }
     )]
     NonFiniteGradient {
@@ -237,7 +237,7 @@ pub enum Error {
 
     /// A tensor has no such groups as are declared for it. Cause: a block that does not divide a matrix, `output` on a tensor whose
     /// dimensions no layer explains, `singular` on a vector, … Cure: other groups for this field, or `lambda = 0` on it.
-    #[error("{path}: group = {group} does not fit shape {:?} (expected {expected})", shape.dims())]
+    #[error("{path}: group = {group} does not fit shape {:?} (expected {expected}); choose other groups for it", shape.dims())]
     Grouping {
         /// The parameter's path, or the argument's name.
         path: ParamPath,
@@ -437,11 +437,20 @@ pub enum Error {
         name: String,
     },
 
+    /// There is nothing that [`Stationarity::assert_below`](crate::Stationarity::assert_below) could judge. Cause: nothing is penalized
+    /// (a scale of 0?), and no variable has a gradient: those of another loss?
+    #[error(
+        "there is nothing to certify: nothing is penalized (is a scale 0?), and no other variable has a gradient (are these the \
+         gradients of this model's loss?)"
+    )]
+    NothingToCertify,
+
     /// A model is not stationary for loss + Ω up to the tolerance of
     /// [`Stationarity::assert_below`](crate::Stationarity::assert_below). Cause: training has not ended, or solves something else: a
     /// penalty in the loss, a Euclidean prox behind Adam, a decay that the certificate was not told of; or NaN.
     #[error(
-        "{path}{}: the relative distance from a stationary point is {} (expected at most {}); the distance is {}{}",
+        "{path}{}: the relative distance from a stationary point is {} (expected at most {}); the distance is {}{}. \
+         Train on with a falling learning rate; with weight decay ask the optimizer, `opt.stationarity(..)`, which takes it in",
         spaced(place.as_ref()),
         readable(*relative),
         readable(*tolerance),
@@ -467,7 +476,8 @@ pub enum Error {
     /// leaves them. Cause: a λ too small to hold them, or a step that is too long: it has to be at most 1/L, L being the
     /// Lipschitz constant of ∇f.
     #[error(
-        "{path}{}: {leaving} of {zeros} zeros leave in a prox step of length {}, the first of them pulled {} times too hard.          Train on, or test them with a shorter step: `ParamsStationarity {{ step, .. }}`",
+        "{path}{}: {leaving} of {zeros} zeros leave in a prox step of length {}, the first of them pulled {} times too hard. \
+         Train on, or test them with a shorter step: `ParamsStationarity {{ step, .. }}`",
         spaced(place.as_ref()),
         readable(*step),
         readable(*ratio),

@@ -113,7 +113,7 @@ impl Regularizer {
     /// Multiplies every λ, element and l2 by `scale` from now on (in place of the scale before, 1 at first).
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] unless `scale` is finite and ≥ 0, or [`Error::InvalidValue`] if some λ or l2 times `scale`
+    /// [`Error::InvalidParameter`] unless `scale` is finite and ≥ 0, or [`Error::InvalidValue`] if some λ, element or l2 times `scale`
     /// overflows. The old scale stays.
     pub fn set_scale(&mut self, scale: f64) -> Result<()> {
         if !is_strength(scale) {

@@ -361,7 +361,7 @@ impl<'a> Visitor<'a> {
         }
     }
 
-    /// λ and l2 times the scales on the path may be beyond what the tensor computes in.
+    /// λ, element and l2 times the scales on the path may be beyond what the tensor computes in.
     fn check_range(&self, penalty: Penalty, dtype: DType) -> Result<()> {
         let Some((key, value, expected)) = penalty.invalid_for(dtype) else { return Ok(()) };
         let key = match key {

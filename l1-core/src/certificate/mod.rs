@@ -114,6 +114,7 @@ impl ParamsStationarity {
 /// nonlinear optimization: optimality conditions and algorithms* (2013).
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
+#[must_use = "print it, or `assert_below` a tolerance"]
 pub struct Stationarity {
     /// One row for each penalized parameter, and for each other that has a gradient or is decayed, in the order of the visit.
     pub rows: Vec<StationarityRow>,
@@ -446,16 +447,17 @@ impl Stationarity {
     /// The noise of [`MeanGradients`] is not taken off.
     ///
     /// # Errors
-    /// [`Error::NotStationary`] with the worst parameter, [`Error::ZerosLeave`].
+    /// [`Error::NotStationary`] with the worst parameter, [`Error::ZerosLeave`]; [`Error::NothingToCertify`] where no parameter was
+    /// looked at.
     pub fn assert_below(&self, tolerance: f64) -> Result<()> {
-        if let Some(row) = self.worst() {
-            let Distance { value, relative, place, noise } = row.judged().clone();
-            // Not `>`: NaN is refused too.
-            let is_below = relative <= tolerance;
-            if !is_below {
-                let path = row.path.clone();
-                return Err(Error::NotStationary { path, place, relative, distance: value, noise, tolerance });
-            }
+        // Nothing was looked at: that proves nothing.
+        let row = self.worst().ok_or(Error::NothingToCertify)?;
+        let Distance { value, relative, place, noise } = row.judged().clone();
+        // Not `>`: NaN is refused too.
+        let is_below = relative <= tolerance;
+        if !is_below {
+            let path = row.path.clone();
+            return Err(Error::NotStationary { path, place, relative, distance: value, noise, tolerance });
         }
         let leaving = |row: &&StationarityRow| row.zero_test.as_ref().is_some_and(|test| test.leaving > 0);
         match self.rows.iter().find(leaving) {

@@ -113,6 +113,9 @@ fn short(penalty: &Penalty) -> String {
         }
         if penalty.group() != Grouping::default() {
             parts.push(penalty.group().to_string());
+            if penalty.unscaled() {
+                parts.push("unscaled".to_owned());
+            }
         }
     }
     let others = [("element", penalty.element()), ("l2", penalty.l2())];

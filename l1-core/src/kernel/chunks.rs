@@ -44,10 +44,9 @@ impl Threads {
     {
         let (mut left, mut right) = (Some(left), Some(right));
         let (mut of_left, mut of_right) = (None, None);
-        self.run_both(
-            &mut |threads| of_left = left.take().map(|left| left(threads)),
-            &mut |threads| of_right = right.take().map(|right| right(threads)),
-        );
+        self.run_both(&mut |threads| of_left = left.take().map(|left| left(threads)), &mut |threads| {
+            of_right = right.take().map(|right| right(threads))
+        });
         match (of_left, of_right) {
             (Some(of_left), Some(of_right)) => (of_left, of_right),
             _ => unreachable!("both have run"),

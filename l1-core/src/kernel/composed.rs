@@ -128,7 +128,8 @@ pub fn step(work: &Work, source: Source) -> Result<bool> {
     if work.var.elem_count() == 0 {
         return Ok(false); // candle's operations return their argument there, which `Var::set` refuses
     }
-    if !is_plain(&work.var, step.penalty())? {
+    // One second moment for a matrix under `singular`, also while a scale of 0 takes the charge away.
+    if !is_plain(&work.var, step.penalty())? || step.penalty().group() == crate::Grouping::Singular {
         return host::step(work, source);
     }
     let w = wide(&work.var.as_detached_tensor())?;

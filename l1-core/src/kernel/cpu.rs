@@ -20,7 +20,7 @@ use super::{
     simd,
     step::{Counts, OptimizerStep, Step, Work},
 };
-use crate::{Error, Penalty, Result, penalty::Layout as GroupLayout, scalar::Scalar};
+use crate::{Error, Grouping, Penalty, Result, scalar::Scalar};
 
 /// `Ω(w)`; see [`super::value`].
 pub fn value(w: &Tensor, penalty: &Penalty) -> Result<f64> {
@@ -315,18 +315,17 @@ pub(super) fn step_slices<T: Element>(
     source: Source,
 ) -> Result<bool> {
     let penalty = step.penalty();
-    let layout = proximal::layout("w", penalty, dims)?;
-    if proximal::is_plain(penalty, layout) {
-        let then = Behind::Plain(penalty);
-        return step_by(threads, OwnSquare, then, w, g, state, step, source);
-    }
-    let then = Behind::Prox(proximal::Prox::new(penalty, dims, step.times(), Approach::Adaptive)?);
-    match layout {
-        GroupLayout::Singular { .. } => {
-            let squares = MeanSquare(T::Real::of(mean_square(g)));
-            step_by(threads, squares, then, w, g, state, step, source)
-        }
-        _ => step_by(threads, OwnSquare, then, w, g, state, step, source),
+    let then = if is_plain(penalty, dims)? {
+        Behind::Plain(penalty)
+    } else {
+        Behind::Prox(proximal::Prox::new(penalty, dims, step.times(), Approach::Adaptive)?)
+    };
+    // Also while a scale of 0 takes the charge away: one second moment has to stay one.
+    if penalty.group() == Grouping::Singular {
+        let squares = MeanSquare(T::Real::of(mean_square(g)));
+        step_by(threads, squares, then, w, g, state, step, source)
+    } else {
+        step_by(threads, OwnSquare, then, w, g, state, step, source)
     }
 }
 

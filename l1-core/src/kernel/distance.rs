@@ -12,6 +12,7 @@ use crate::{
 
 /// When a group of zeros counts as held at 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Stays {
     /// When 0 is stationary: −∇f is a subgradient of the penalty. Where φ'(0+) = ∞ that is every zero under a λ > 0.
     Stationary,
@@ -34,6 +35,7 @@ impl Stays {
 /// The strength from which on a penalty holds every group of a tensor at 0; see [`lambda_max`] and [`scale_max`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use]
 pub struct LambdaMax {
     /// The largest of all groups: NaN if a gradient is, ∞ where no strength is enough, 0 for a tensor without entries.
     pub value: f64,

@@ -107,10 +107,11 @@ pub fn subgradient(w: &Tensor, penalty: &Penalty) -> Result<Tensor> {
 /// ```
 ///
 /// # Errors
-/// [`Error::InvalidParameter`] for a λ, l2 or step (a number, not a tensor's entries) that is negative or not finite in the
+/// [`Error::InvalidParameter`] for a curve's number, a λ, l2 or step (a number, not a tensor's entries) that is negative or not finite in the
 /// arithmetic of `z` (f32, but for F64),
 /// [`Error::ShapeMismatch`] when `step` has another shape, [`Error::UnsupportedDType`]; [`Error::Grouping`] where a tensor of this
-/// shape has no such groups, or for singular values with a step for each entry.
+/// shape has no such groups, or for singular values with a step for each entry; [`Error::SingularValues`] for those of a `z` with NaN
+/// or ∞.
 ///
 /// Parikh & Boyd, *Proximal Algorithms* (2014), §6.5.2 and §2.1 (ridge); Zou & Hastie 2005.
 pub fn prox<'s>(z: &Tensor, penalty: &Penalty, step: impl Into<Step<'s>>) -> Result<Tensor> {
@@ -128,6 +129,12 @@ pub fn prox<'s>(z: &Tensor, penalty: &Penalty, step: impl Into<Step<'s>>) -> Res
             shape: z.shape().clone(),
             expected: "one step for the whole tensor".to_owned(),
         });
+    }
+    if let Layout::Singular { rows, columns } = layout
+        && let Some((index, value)) = first_non_finite(z)?
+    {
+        let why = format!("it holds {value} at flat index {index}");
+        return Err(Error::SingularValues { path: "z".into(), rows, columns, why });
     }
     if !on_cpu(z) {
         return composed::prox(z, penalty, step);

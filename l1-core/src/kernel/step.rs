@@ -48,7 +48,7 @@ pub struct AdamWStep {
 }
 
 /// One step of FTRL-Proximal on one tensor: `σ = (β + √(n + g²))/lr − (β + √n)/lr₋`, `z ← z + g − σw`, `n ← n + g²`,
-/// `τ = lr/(β + √n)`, `w ← prox(−τz, τ)`. With an elementwise l1 curve `times` is 1.
+/// `τ = lr/(β + √n)`, `w ← prox(−τz, τ)`. `times` is 1 unless the curve is MCP or SCAD.
 #[derive(Clone, Copy, Debug)]
 pub struct FtrlStep {
     /// α.

@@ -314,7 +314,7 @@ impl<F: Fn() -> CandleResult<Tensor>> Fista<F> {
     /// * `tolerance`: ≥ 0, in the units of the loss's gradient, which are those of λ: not relative to anything. The
     ///   residual is the norm over all variables of an element of ∇f(x) + ∂Ω(x): `(y − x)/s + ∇f(x) − ∇f(y)` where a variable is
     ///   penalized, ∇f(x) where it is not; plus `ulp·‖x‖/s` for the rounding of the penalized ones. At residual τ, |∇f| is λ up
-    ///   to τ at each nonzero weight and at most λ + τ at each zero, and f + Ω is at most τ·‖x − x*‖ above its minimum, the one at
+    ///   to τ at each nonzero weight and at most λ + τ at each zero, and for convex f and Ω f + Ω is at most τ·‖x − x*‖ above its minimum, the one at
     ///   x*. 1e-9·λ is exact for most purposes. F32 ends near 1e-6·λ_max on well-scaled data, whatever λ is: at λ_max/100
     ///   that is 1e-4·λ.
     /// * `max_iterations`: ≥ 1. It ends before where only rounding is left; [`Solution::stop`] says so.

@@ -94,7 +94,8 @@ impl Charged {
 /// step, `half`, `two_thirds` and `l0` by their prox; `singular` keeps one n for a tensor, the sum of the means of its squared gradients.
 ///
 /// With [`Charged::EachStep`] `A_k` is the number of gradients so far, and fixed points are stationary for loss + Ω. (Where λ, l2 or
-/// the scale change on the way, `A_kλ` and `A_k·l2` are the sums of what they were.) With [`Charged::Once`], the paper's, `A_k = 1`.
+/// the scale change on the way, `A_kλ` and `A_k·l2` are the sums of what they were. With `mcp` and
+/// `scad`, whose λ also moves a knee, all that has been charged so far follows the new λ.) With [`Charged::Once`], the paper's, `A_k = 1`.
 /// Without a penalty both are gradient descent with the rate τ.
 ///
 /// What to know:
@@ -217,8 +218,14 @@ impl Method for ParamsFtrl {
             Charged::Once => (charge, 1.0),
             Charged::EachStep => {
                 let so_far = charge.with_l2(l2).with_element(element);
-                // Of a concave curve k charges are not one of k times the λ.
-                if charge.is_convex() { (so_far.with_lambda(lambda), 1.0) } else { (so_far, lambda / charge.lambda()) }
+                // k charges are one of k times the λ, unless λ also moves a knee.
+                if charge.curve().is_linear_in_lambda() {
+                    (so_far.with_lambda(lambda), 1.0)
+                } else if charge.lambda() == 0.0 {
+                    (so_far, 1.0)
+                } else {
+                    (so_far, lambda / charge.lambda())
+                }
             }
         };
         let drift = inverse_lr - progress.inverse_lr;

@@ -8,7 +8,7 @@
 //! | [`ProxSgd`] | SGD with momentum, then the prox at lr·W_k | stationary for loss + Ω without decay |
 //! | [`ProxAdamW`] | AdamW, then the prox in the metric of its own move | stationary for loss + Ω without decay |
 //! | [`FtrlProximal`] | a rate for each coordinate, then the prox of all charges so far | stationary for loss + Ω |
-//! | [`Fista`] | accelerated proximal gradients on the full batch, with backtracking and restart | minima of a convex loss + Ω |
+//! | [`Fista`] | accelerated proximal gradients on the full batch, with backtracking and restart | minima of a convex loss + Ω (under other curves than l1 stationary points) |
 //! | [`Proximal<O>`](Proximal) | any candle optimizer, then the prox at step lr | those of plain SGD only; see its docs |
 //!
 //! All take the gradients of the **loss alone**: a penalty in the loss as well would count twice.

@@ -125,10 +125,11 @@ pub(super) fn plan(
     taken: &Taken,
 ) -> Result<Option<Planned>> {
     let param = regularizer.get(var);
-    let penalty = param.and_then(|param| regularizer.penalty_of(param)).filter(|penalty| !penalty.is_none());
+    // With a scale of 0 too it keeps its curve and groups: what an optimizer remembers depends on them.
+    let penalty = param.and_then(|param| regularizer.penalty_of(param)).unwrap_or(Penalty::NONE);
     match gradient::get(|| path(index, var, regularizer), var, grads, taken)? {
-        Some(grad) => Ok(Some(Planned { grad, penalty: penalty.unwrap_or(Penalty::NONE), decay: Decay::of(param) })),
-        None if penalty.is_some() => Err(Error::MissingGradient { path: path(index, var, regularizer) }),
+        Some(grad) => Ok(Some(Planned { grad, penalty, decay: Decay::of(param) })),
+        None if !penalty.is_none() => Err(Error::MissingGradient { path: path(index, var, regularizer) }),
         None => Ok(None),
     }
 }

@@ -190,7 +190,8 @@ impl<R: Scalar> Phi<R> for Scad<R> {
         let Self { lambda, gamma } = self;
         let below_gamma = gamma - R::one();
         let soft = a - s * lambda;
-        let clipped = (below_gamma * a - s * gamma * lambda) / (below_gamma - s);
+        // ((γ − 1)a − sγλ)/(γ − 1 − s), of a form that does not cancel.
+        let clipped = (a - s * (gamma * lambda - a) / (below_gamma - s)).max(soft);
         let is_smooth = s < below_gamma;
         // Where the middle piece is not convex the prox jumps over it.
         let half = R::of(0.5);
@@ -271,7 +272,7 @@ impl<R: Scalar> Phi<R> for Log<R> {
         let r = self.above(a, s);
         let double_root = R::of(2.0) * (s * self.lambda).sqrt();
         let has_root = a + self.epsilon >= double_root && r > R::zero();
-        if s * self.lambda == R::zero() {
+        if s * self.lambda == R::zero() || a >= R::VAST {
             a
         } else if has_root && (!self.jumps(s) || self.gain(a, s) < R::zero()) {
             r
@@ -483,6 +484,11 @@ impl Curve {
     /// Whether Ω is convex with it.
     pub(crate) fn is_convex(self) -> bool {
         self == Self::L1
+    }
+
+    /// Whether `φ_{aλ} = a·φ_λ`.
+    pub(crate) fn is_linear_in_lambda(self) -> bool {
+        !matches!(self, Self::Mcp(_) | Self::Scad(_))
     }
 
     /// Whether φ'(0+) is finite, so that a weight at 0 can leave it, and a subgradient exists.

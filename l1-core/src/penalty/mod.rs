@@ -197,8 +197,14 @@ impl Penalty {
         // A matrix may be small in its singular values, or in its entries; no prox does both. λ = 0 asks for nothing.
         let in_singular = || match self.group {
             Grouping::Singular if self.lambda == 0.0 => None,
-            Grouping::Singular if self.element > 0.0 => Some(("element", self.element, "none beside group = singular")),
-            Grouping::Singular if self.positive => Some(("positive", 1.0, "none beside group = singular")),
+            Grouping::Singular if self.element > 0.0 => Some((
+                "element",
+                self.element,
+                "0 beside group = singular: a matrix is held small in its singular values or in its entries",
+            )),
+            Grouping::Singular if self.positive => {
+                Some(("positive", 1.0, "false beside group = singular: there is no prox of both"))
+            }
             _ => None,
         };
         strength.or_else(curve).or_else(in_singular)

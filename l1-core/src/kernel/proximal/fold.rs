@@ -1,5 +1,5 @@
 //! What can be done coordinate by coordinate before a curve is met, exact for every curve here: φ does not decrease, so that no
-//! coordinate changes its sign, and a square is completed (`math.md` §2; for l1 groups Simon et al. 2013).
+//! coordinate changes its sign, and a square is completed (for l1 groups Simon et al. 2013).
 
 use super::Prox;
 use crate::scalar::Scalar;

@@ -94,7 +94,8 @@ impl<R: Real> Problem<'_, R> {
 
     fn secular(&self, radius: f64, slope: f64) -> [f64; 2] {
         let Self { threads, z, steps, .. } = self;
-        if radius::fits::<R>(radius) && radius::fits::<R>(slope) {
+        let is_far = radius::is_far_from_zero(radius, self.start.squares.sqrt());
+        if is_far && radius::fits::<R>(radius) && radius::fits::<R>(slope) {
             let (radius, slope) = (R::of(radius), R::of(slope));
             sums::of(*threads, z, steps, &move |z, step| radius::secular(z, step, radius, slope))
         } else {

@@ -8,9 +8,11 @@
 //! | `fold.rs` | element λ, sign and ridge, folded into argument and step of the curve's prox |
 //! | `elements.rs` | a curve on single entries, block by block |
 //! | `groups.rs` | which groups are worked on together |
+//! | `moved.rs` | the move, into scratch numbers |
 //! | `tile.rs` | their prox, all at once where they lie across each other |
 //! | `group.rs` | the prox of a group that lies side by side |
 //! | `radius.rs` | the equation of a group's new norm |
+//! | `sums.rs` | sums over groups, in a fixed order |
 //! | `matrix.rs` | singular values |
 //! | `value.rs` | what a curve charges, and its subgradient |
 
@@ -119,7 +121,7 @@ pub(in crate::kernel) fn run<W: Element, G: Element<Real = W::Real>, const N: us
             Ok(false)
         }
         Layout::Singular { rows, columns } => {
-            matrix::run(threads, to, prox, (rows, columns), w, g, state)?;
+            matrix::run(to, prox, (rows, columns), w, g, state);
             Ok(false)
         }
     }

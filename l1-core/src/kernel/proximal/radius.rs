@@ -82,7 +82,8 @@ impl Start {
     /// Whether the squares are far from the ends of the range of numbers.
     pub(super) fn is_safe<R: Real>(&self) -> bool {
         let ends = if R::epsilon().wide() > 1e-10 { 1e-28..1e28 } else { 1e-280..1e280 };
-        ends.contains(&self.squares)
+        // Of Σz²t too: lost to underflow, the bracket would begin above the root.
+        ends.contains(&self.squares) && self.weighted > ends.start * 1e-2
     }
 }
 
@@ -137,8 +138,9 @@ pub(super) struct Climb {
 impl Climb {
     /// Takes the next step, from `h(r)` and `h₃(r) = Σ z²/(r + κt)³`. Returns whether it was the last one.
     pub(super) fn next<R: Real>(&mut self, [h, h3]: [f64; 2]) -> bool {
-        // The error is squared by each step: after this one only rounding is left.
-        let last = if R::epsilon().wide() > 1e-10 { 2e-4 } else { 1e-8 };
+        // A step of relative length δ leaves an error of at most 1.5·δ², since h₄/h₃ ≤ 1/r: after this one only rounding is left. (h itself
+        // tells little: it is flat where r is far below κt.)
+        let last = if R::epsilon().wide() > 1e-10 { 1e-4 } else { 1e-8 };
         let error = h - 1.0;
         if error.abs() <= 4.0 * f64::EPSILON {
             return true;
@@ -151,10 +153,16 @@ impl Climb {
         let newton = self.radius + h * (h.sqrt() - 1.0) / h3;
         let is_inside = (self.low..=self.high).contains(&newton);
         let next = if is_inside { newton } else { 0.5 * (self.low + self.high) };
-        let is_last = next == self.radius || (is_inside && error.abs() < last);
+        let is_last = next == self.radius || (is_inside && (next - self.radius).abs() <= last * next);
         self.radius = next;
         is_last
     }
+}
+
+/// Whether the terms of the secular equation may be taken in the type of the numbers: near the threshold of 0 their roundings would count
+/// many times in r.
+pub(super) fn is_far_from_zero(radius: f64, norm: f64) -> bool {
+    radius >= 1e-2 * norm
 }
 
 /// The most steps of [`Climb`]; it takes 3 as a rule.

@@ -194,7 +194,10 @@ impl<R: Real> Tile<R> {
             match radius::begin(start, slope, entries) {
                 Begin::Zero => {}
                 Begin::Same => radii[at] = R::one(),
-                Begin::From(climb) if radius::fits::<R>(climb.radius) => {
+                Begin::From(climb)
+                    if radius::fits::<R>(climb.radius)
+                        && radius::is_far_from_zero(climb.radius, start.squares.sqrt()) =>
+                {
                     (radii[at], slopes[at]) = (R::of(climb.radius), R::of(slope));
                     climbs.push((at, climb));
                 }
