@@ -237,7 +237,7 @@ pub enum Error {
 
     /// A tensor has no such groups as are declared for it. Cause: a block that does not divide a matrix, `output` on a tensor whose
     /// dimensions no layer explains, `singular` on a vector, … Cure: other groups for this field, or `lambda = 0` on it.
-    #[error("{path}: group = {group} does not fit shape {:?} (expected {expected}); choose other groups for it", shape.dims())]
+    #[error("{path}: group = {group} does not fit shape {:?} (expected {expected})", shape.dims())]
     Grouping {
         /// The parameter's path, or the argument's name.
         path: ParamPath,

@@ -466,7 +466,7 @@ fn the_table_ends_with_the_verdict_and_fits_100_columns() {
         .collect();
     for line in [
         "parameter penalty zeros distance relative where",
-        "weight λ 0.5, dim(0) 2/3 0.50 1.00 [0, ..]",
+        "weight λ 0.5, dim(0), unscaled 2/3 0.50 1.00 [0, ..]",
         "bias – 0.12 0.25 [0]",
     ] {
         assert!(squeezed.iter().any(|found| found == line), "{line}\nis not in\n{table}");
@@ -495,7 +495,8 @@ fn too_large_a_distance_is_an_error_that_names_the_place() {
     let error = stationarity.assert_below(1e-6).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "weight [0, ..]: the relative distance from a stationary point is 1 (expected at most 0.000001); the distance is 0.5"
+        "weight [0, ..]: the relative distance from a stationary point is 1 (expected at most 0.000001); the distance is 0.5. \
+         Train on with a falling learning rate; with weight decay ask the optimizer, `opt.stationarity(..)`, which takes it in"
     );
     assert!(stationarity.assert_below(f64::NAN).is_err());
 }
@@ -773,4 +774,15 @@ fn a_variable_that_only_the_optimizer_knows_has_a_row_too() {
     let stationarity = opt.stationarity(&grads).unwrap();
     assert_eq!(stationarity.rows[1].distance.value, 0.25);
     assert!(stationarity.assert_below(0.2).is_err());
+}
+
+#[test]
+fn a_certificate_of_nothing_is_no_certificate() {
+    let model = Single::new(&[1.0, -2.0], DType::F64, Rule::l1(0.5));
+    let mut regularizer = model.regularizer().unwrap();
+    regularizer.set_scale(0.0).unwrap();
+    let other = Var::new(&[1f64], &Device::Cpu).unwrap();
+    let grads = gradients([(&other, other.zeros_like().unwrap())]);
+    let error = regularizer.stationarity(&grads).unwrap().assert_below(1.0).unwrap_err();
+    assert!(matches!(error, Error::NothingToCertify), "{error:?}");
 }

@@ -165,7 +165,10 @@ fn in_the_pass_the_moments_of_the_bad_coordinates_keep_their_bits_too() {
 fn the_error_names_the_first_bad_gradient_and_says_what_was_written() {
     let said = [
         (Guard::Before, "nothing was changed"),
-        (Guard::InPass, "coordinates with such a gradient were left as they were, all others were stepped"),
+        (
+            Guard::InPass,
+            "coordinates with such a gradient (under `group = ..` tensors) were left as they were, all others were stepped",
+        ),
     ];
     for (_, make) in EVERY_OPTIMIZER {
         for dtype in DTYPES {

@@ -292,3 +292,27 @@ fn both_zeros_are_0_and_have_the_subgradient_0() {
         }
     }
 }
+
+#[test]
+fn a_group_just_above_its_threshold_has_the_radius_of_its_equation() {
+    // By bisection of Σ z²/(r + κt)² = 1 in 60 digits.
+    let penalty = Penalty::l1(1.0).with_group(Grouping::Dim(0)).with_unscaled(true);
+    for (z, t) in [([0.999_999_998, 1.3e-12], [1.0, 1e-8]), ([1.000_049_99, 2e-6], [1.0, 1e-4])] {
+        let found = super::prox_in(&z, &[1, 2], &penalty, &t);
+        let expected = super::naive::linear_group(&z, &t, 1.0);
+        // κt = 1 beside a radius of 3e-9 or 1e-4: the roundings of z count as many times.
+        let tolerance = 64.0 * f64::EPSILON / found[0].abs().max(1e-12);
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() <= tolerance * expected.abs(), "{found:e} {expected:e}");
+        }
+    }
+}
+
+#[test]
+fn scad_does_not_cancel_where_its_middle_piece_is_steep() {
+    let (gamma, lambda, a) = (3.7, 1.892_396_273_879_246, 7.001_866_213_353_21);
+    let step = 2.699_999_999_999_999_7;
+    let penalty = Penalty::l1(lambda).with_curve(Curve::Scad(gamma));
+    let found = super::prox(&[a], &[1], &penalty, step)[0];
+    assert!((lambda..=gamma * lambda).contains(&found), "{found}");
+}

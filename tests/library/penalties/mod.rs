@@ -8,6 +8,7 @@
 //! | `extremes.rs` | NaN, infinities, subnormal and huge numbers, steps of 0 and ∞ |
 //! | `properties.rs` | what a prox, a value and a subgradient are by definition |
 //! | `steps.rs` | textbook moves with the prox of `naive.rs` behind |
+//! | `warm_up.rs` | what has to hold after a scale of 0 |
 //! | `guards.rs` | themselves, with good gradients |
 //! | `same_bits.rs` | themselves, on other numbers of threads and other devices |
 //! | `losses.rs` | candle's backward, and refusals |
@@ -24,6 +25,7 @@ mod properties;
 mod refusals;
 mod same_bits;
 mod steps;
+mod warm_up;
 
 use candle_core::{DType, Device, Tensor};
 use l1_core::{Curve, Grouping, Penalty, kernel};

@@ -75,11 +75,11 @@ fn numbers_out_of_their_range_are_refused() {
         (Penalty::l1(0.1).with_group(Grouping::Dim(0)).with_element(-1.0), "element = -1 (expected finite and ≥ 0)"),
         (
             Penalty::l1(0.1).with_group(Grouping::Singular).with_element(0.1),
-            "element = 0.1 (expected none beside group = singular)",
+            "element = 0.1 (expected 0 beside group = singular: a matrix is held small in its singular values or in its entries)",
         ),
         (
             Penalty::l1(0.1).with_group(Grouping::Singular).with_positive(true),
-            "positive = 1 (expected none beside group = singular)",
+            "positive = 1 (expected false beside group = singular: there is no prox of both)",
         ),
     ];
     for (penalty, expected) in cases {

@@ -34,10 +34,10 @@ pub(super) fn diagonal<R: Real>(threads: Threads, group: &OnGroup, z: &mut [R], 
         Start { squares, weighted }
     };
     let mut sums = start(z);
-    // The largest entry is the unit where squares would overflow or vanish.
+    // A power of 2 near the largest entry is the unit where squares would overflow or vanish.
     let mut unit = 1.0;
     if !sums.is_safe::<R>() {
-        unit = radius::largest(z);
+        unit = radius::unit(z);
         if sums.squares.is_nan() {
             return z.fill(R::nan());
         }

@@ -61,6 +61,14 @@ pub(super) fn largest<R: Real>(z: &[R]) -> f64 {
     z.iter().fold(0.0, |largest, z| largest.max(z.wide().abs()))
 }
 
+/// The power of 2 below the largest size of an entry: division by it is exact. 0, ∞ where that size is.
+pub(super) fn unit<R: Real>(z: &[R]) -> f64 {
+    match largest(z) {
+        size if size == 0.0 || size.is_infinite() => size,
+        size => size.log2().floor().exp2(),
+    }
+}
+
 /// What one pass over a group tells.
 #[derive(Clone, Copy)]
 pub(super) struct Start {
