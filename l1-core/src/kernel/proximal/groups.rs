@@ -18,11 +18,14 @@ use crate::{
     scalar::Scalar,
 };
 
-/// Entries that are worked on together: their scratch numbers stay in the second-level cache.
+/// Entries that are worked on together, where groups lie side by side: their scratch numbers stay in the second-level cache.
 const TILE: usize = CHUNK;
 
-/// Adjacent entries of a row that are worth fetching: a few lines of the cache.
-const STRIP: usize = 256;
+/// Where groups lie across each other, tiles are wide: a row of few entries costs a page of memory, and as much time as one of many.
+const WIDE_TILE: usize = 1 << 19;
+
+/// The narrowest tile that is cut from one of many rows: a few lines of the cache.
+const STRIP: usize = 64;
 
 /// See [`super::run`].
 pub(super) fn run<W: Element, G: Element<Real = W::Real>, const N: usize>(
@@ -64,7 +67,10 @@ fn tiles<W: Element, G: Element<Real = W::Real>, const N: usize>(
     let (slabs, rows, count, run) = w.dim();
     let cut = if slabs > 1 {
         Some((Axis(0), slabs / 2))
-    } else if count > 1 && rows * count * run > TILE && (rows == 1 || count * run > STRIP) {
+    } else if count > 1
+        && rows * count * run > if rows == 1 { TILE } else { WIDE_TILE }
+        && (rows == 1 || count * run > STRIP)
+    {
         let middle = count / 2;
         // At a whole line of the cache, where a group is less.
         let aligned = middle.next_multiple_of(STRIP.div_ceil(run));
