@@ -108,7 +108,8 @@ impl Table {
         text += "| penalty | what | beside | points | worst difference | relative to | peer wrong |\n";
         text += "|---|---|---|---:|---:|---|---:|\n";
         for Line { key: Key { penalty, what, peer, relative_to }, points, worst, wrong } in &self.lines {
-            let worst = if *worst == 0.0 { "0".to_owned() } else { format!("{worst:.0e}") };
+            // The next power of ten: what is below it is rounding, and another with every order of additions.
+            let worst = if *worst == 0.0 { "0".to_owned() } else { format!("≤ 1e{}", worst.log10().ceil()) };
             let wrong = if *wrong == 0 { "–".to_owned() } else { wrong.to_string() };
             text += &format!("| {penalty} | {what} | {peer} | {points} | {worst} | {relative_to} | {wrong} |\n");
         }

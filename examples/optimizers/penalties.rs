@@ -221,9 +221,9 @@ impl Problem {
     }
 }
 
-/// Two digits; 0 for rounding.
+/// Two digits; what is nearly rounding is only bounded.
 pub(crate) fn small(value: f64) -> String {
-    if value.abs() < 5e-15 { "0".to_owned() } else { format!("{value:.1e}") }
+    if value.abs() < 1e-12 { "< 1e-12".to_owned() } else { format!("{value:.1e}") }
 }
 
 pub(crate) fn show(folder: &mut Folder, seed: u64, steps: usize) -> Result<()> {
