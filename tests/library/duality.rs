@@ -152,17 +152,17 @@ fn waves(rows: usize, columns: usize, frequency: f64) -> Tensor {
 }
 
 /// The numbers of a series of `penalties_problems.safetensors`, unpacked.
-struct Series<'f> {
-    fixture: &'f Fixture,
-    prefix: String,
+pub struct Series<'f> {
+    pub fixture: &'f Fixture,
+    pub prefix: String,
 }
 
 impl Series<'_> {
-    fn numbers(&self, key: &str) -> Vec<f64> {
+    pub fn numbers(&self, key: &str) -> Vec<f64> {
         self.fixture.numbers(&format!("{}.{key}", self.prefix))
     }
 
-    fn weights(&self, size: usize) -> Vec<Vec<f64>> {
+    pub fn weights(&self, size: usize) -> Vec<Vec<f64>> {
         let (index, coef) = (self.numbers("index"), self.numbers("coef"));
         let mut at = 0;
         let of_count = |count: f64| {

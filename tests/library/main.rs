@@ -10,6 +10,7 @@ mod concurrent;
 mod duality;
 mod every_optimizer;
 mod fista;
+mod four_solvers;
 mod ftrl;
 mod guard;
 mod huge;
