@@ -7,6 +7,7 @@ use super::{
     fold::Fold,
     moved::{Mover, Operands, room, widened},
     radius::{self, OnGroup},
+    sums,
     tile::Tile,
 };
 use crate::{
@@ -110,49 +111,55 @@ fn tile<W: Element, G: Element<Real = W::Real>, const N: usize>(
     let scalar = to.one_step();
     let mut tile = Tile::new(rows, count, run, scalar);
     let (mut room_w, mut room_g) = (room::<W>(width), room::<G>(width));
-    let mut norms = vec![0.0; if prox.is_linearized { count } else { 0 }];
+    let fold = Fold::new(prox);
+    let mut norms_before = Vec::new();
+    let mut squares_before = vec![0.0; if prox.is_linearized && rows > 1 { width } else { 0 }];
     let mut rows_of_state = state.each_mut().map(|state| state.axis_iter_mut(Axis(1)));
     for (row, (w, g)) in w.axis_iter(Axis(1)).zip(g.axis_iter(Axis(1))).enumerate() {
         let (Some(w), Some(g)) = (w.to_slice(), g.to_slice()) else { return };
         let state = rows_of_state.each_mut().map(|rows| rows.next()?.into_slice());
         let Some(state) = all(state) else { return };
         let (w, g) = (widened(w, &mut room_w), widened(g, &mut room_g));
-        for (norm, w) in norms.iter_mut().zip(w.chunks(run)) {
-            *norm = f64::hypot(*norm, radius::norm(threads, w));
+        if rows == 1 && prox.is_linearized {
+            norms_before.extend(w.chunks(run).map(|run| radius::norm(threads, run)));
+        } else if prox.is_linearized {
+            sums::add_squares(&mut squares_before, w);
         }
         let (z, steps) = tile.row(row);
         to.moved(Operands { w, g, subgradients: &[] }, z, steps, state);
+        tile.moved(row, fold);
     }
-    let fold = Fold::new(prox);
-    if !fold.is_none() {
-        tile.fold(fold);
-    }
-    let tangent = |index: usize| norms.get(index).map(|norm| prox.weight * prox.phi.slope(*norm));
+    let exact = |index| {
+        let entries: Vec<_> = w.index_axis(Axis(2), index).iter().map(|w| w.load()).collect();
+        radius::norm(threads, &entries)
+    };
+    norms_before.extend(sums::norms::<W::Real>(&squares_before, run, exact));
+    let tangent = |index: usize| norms_before.get(index).map(|norm| prox.weight * prox.phi.slope(*norm));
     let group = |index| OnGroup { phi: prox.phi, weight: prox.weight, tangent: tangent(index) };
     tile.prox(threads, group, scalar.map(|step| fold.step(step).wide()));
     for (row, w) in w.axis_iter_mut(Axis(1)).enumerate() {
         let Some(w) = w.into_slice() else { return };
-        W::store_all(tile.row(row).0, w);
+        W::store_all(tile.finished(row), w);
     }
 }
 
 /// The norm of every group.
 pub(in crate::kernel) fn norms<T: Element>(groups: Groups, values: &[T]) -> Vec<f64> {
-    let mut norms = vec![0.0; groups.number()];
-    let mut room = room::<T>(groups.run.max(groups.count * groups.run));
-    for (slab, norms) in norms.chunks_mut(groups.count).enumerate() {
-        for row in 0..groups.rows {
-            let width = groups.count * groups.run;
-            let from = (slab * groups.rows + row) * width;
-            let values = widened(&values[from..from + width], &mut room);
-            for (norm, run) in norms.iter_mut().zip(values.chunks(groups.run)) {
-                *norm = if groups.rows == 1 {
-                    radius::norm(Threads::all(), run)
-                } else {
-                    f64::hypot(*norm, radius::norm(Threads::all(), run))
-                };
-            }
-        }
+    let width = groups.count * groups.run;
+    let mut room = room::<T>(width.max(groups.size()));
+    if groups.rows == 1 {
+        // Side by side.
+        return values.chunks(groups.run).map(|run| radius::norm(Threads::all(), widened(run, &mut room))).collect();
+    }
+    let mut norms = Vec::with_capacity(groups.number());
+    for slab in values.chunks(groups.rows * width) {
+        let mut squares = vec![0.0; width];
+        slab.chunks(width).for_each(|row| sums::add_squares(&mut squares, widened(row, &mut room)));
+        norms.extend(sums::norms::<T::Real>(&squares, groups.run, |group| {
+            let entries: Vec<_> =
+                groups.runs(group).flat_map(|from| &slab[from..from + groups.run]).map(|w| w.load()).collect();
+            radius::norm(Threads::all(), &entries)
+        }));
     }
     norms
 }

@@ -65,6 +65,40 @@ impl<R: Real, A: Scalar, F: Fn(usize, R, R) -> [A; M], const M: usize> simd::Loo
     }
 }
 
+/// Adds the squares of a row to the sums of its columns.
+pub(super) fn add_squares<R: Real>(sums: &mut [f64], row: &[R]) {
+    simd::run(AddSquares { sums, row });
+}
+
+struct AddSquares<'a, R> {
+    sums: &'a mut [f64],
+    row: &'a [R],
+}
+
+impl<R: Real> simd::Loop for AddSquares<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { sums, row } = self;
+        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x.wide() * x.wide());
+    }
+}
+
+/// The norms of groups of `run` columns each, from the sums of squares of the columns.
+///
+/// * `exact`: the norm of a group whose squares have overflowed or vanished.
+pub(super) fn norms<R: Real>(squares: &[f64], run: usize, exact: impl Fn(usize) -> f64) -> Vec<f64> {
+    let norm = |(group, squares): (usize, &[f64])| {
+        let squares: f64 = squares.iter().sum();
+        // Squares of f32 numbers do neither in f64.
+        let is_wide = R::epsilon().wide() < 1e-10;
+        let is_safe = squares.is_normal() || squares.is_nan() || !is_wide;
+        if is_safe { squares.sqrt() } else { exact(group) }
+    };
+    squares.chunks(run).enumerate().map(norm).collect()
+}
+
 /// Sums of `terms(z, step)` of numbers that lie side by side; a term of zeros has to be 0.
 pub(super) fn of<R: Real, A: Scalar, const M: usize>(
     threads: Threads,

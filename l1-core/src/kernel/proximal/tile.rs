@@ -26,6 +26,21 @@ pub(super) struct Tile<R: Real> {
     /// Empty where all steps are the same.
     steps: Vec<R>,
     step: R,
+    /// Sums of squares down each column, where the norms of many groups follow from them.
+    squares: Vec<f64>,
+    finish: Finish<R>,
+}
+
+/// What is left to be done with each row.
+enum Finish<R> {
+    Nothing,
+    /// A factor for each column.
+    Scale(Vec<R>),
+    /// A radius and a slope for each column.
+    Shrink {
+        radii: Vec<R>,
+        slopes: Vec<R>,
+    },
 }
 
 /// From this length of their runs on, groups are collected one by one.
@@ -44,7 +59,10 @@ impl<R: Real> Tile<R> {
             // What is left there from elsewhere may be anything.
             z.chunks_mut(stride).for_each(|row| row[width..].fill(R::zero()));
         }
-        Self { rows, count, run, stride, z, steps, step: step.unwrap_or_else(R::zero) }
+        let by_columns = step.is_some() && rows > 1 && run < LONG_RUN;
+        let squares = vec![0.0; if by_columns { width } else { 0 }];
+        let step = step.unwrap_or_else(R::zero);
+        Self { rows, count, run, stride, z, steps, step, squares, finish: Finish::Nothing }
     }
 
     /// The numbers of a row, and their steps.
@@ -55,10 +73,29 @@ impl<R: Real> Tile<R> {
         (&mut self.z[range], steps)
     }
 
-    /// Takes element λ, sign and ridge out of the way.
-    pub(super) fn fold(&mut self, fold: Fold<R>) {
-        let Self { z, steps, step, .. } = self;
-        simd::run(FoldAll { fold, z, steps, step: *step });
+    /// Takes element λ, sign and ridge out of the way of a row that has been moved, and notes its squares.
+    pub(super) fn moved(&mut self, row: usize, fold: Fold<R>) {
+        let step = self.step;
+        if !fold.is_none() {
+            let (z, steps) = self.row(row);
+            simd::run(FoldAll { fold, z, steps, step });
+        }
+        if !self.squares.is_empty() {
+            let from = row * self.stride;
+            sums::add_squares(&mut self.squares, &self.z[from..from + self.count * self.run]);
+        }
+    }
+
+    /// The result of a row.
+    pub(super) fn finished(&mut self, row: usize) -> &[R] {
+        let range = row * self.stride..row * self.stride + self.count * self.run;
+        let z = &mut self.z[range.clone()];
+        match &self.finish {
+            Finish::Nothing => {}
+            Finish::Scale(factors) => simd::run(Scale { z, factors }),
+            Finish::Shrink { radii, slopes } => simd::run(Shrink { z, steps: &self.steps[range], radii, slopes }),
+        }
+        z
     }
 
     /// * `group`: the penalty of each group.
@@ -132,18 +169,10 @@ impl<R: Real> Tile<R> {
     }
 
     fn scalar(&mut self, threads: Threads, group: impl Fn(usize) -> OnGroup, step: f64) {
-        let sums = self.sums(0..self.count, |_, z: R, _| [z.wide() * z.wide()]);
-        let factor = |(index, [squares]): (usize, &[f64; 1])| {
-            // By way of the largest entry where squares overflow or vanish.
-            let is_safe = squares.is_normal() || squares.is_nan();
-            let norm = if is_safe { squares.sqrt() } else { radius::norm(threads, &self.collected(&self.z, index)) };
-            group(index).factor(norm, step)
-        };
-        let factors: Vec<_> = sums.iter().enumerate().map(factor).collect();
-        let factors = self.spread(factors.into_iter().map(R::of));
-        let Self { z, stride, .. } = self;
-        let width = factors.len();
-        z.chunks_mut(*stride).for_each(|z| simd::run(Scale { z: &mut z[..width], factors: &factors }));
+        let exact = |index| radius::norm(threads, &self.collected(&self.z, index));
+        let norms = sums::norms::<R>(&self.squares, self.run, exact);
+        let factors = norms.into_iter().enumerate().map(|(index, norm)| R::of(group(index).factor(norm, step)));
+        self.finish = Finish::Scale(self.spread(factors));
     }
 
     fn diagonal(&mut self, threads: Threads, group: impl Fn(usize) -> OnGroup) {
@@ -156,30 +185,23 @@ impl<R: Real> Tile<R> {
             let (radii, slopes) = (&mut radii[groups.clone()], &mut slopes[groups.clone()]);
             self.climb(groups, &group, radii, slopes, &mut alone);
         }
-        let (radii, slopes) = (self.spread(radii.into_iter()), self.spread(slopes.into_iter()));
-        let Self { z, steps, stride, .. } = self;
-        for (z, steps) in z.chunks_mut(*stride).zip(steps.chunks(*stride)) {
-            let width = radii.len();
-            simd::run(Shrink { z: &mut z[..width], steps: &steps[..width], radii: &radii, slopes: &slopes });
-        }
-        for (index, before) in alone {
-            for (row, z) in before.chunks(self.run).enumerate() {
-                let from = row * self.stride + index * self.run;
-                self.z[from..from + self.run].copy_from_slice(z);
-            }
+        for index in alone {
             self.one(threads, index, &group(index), None);
+            // And there it stays.
+            (radii[index], slopes[index]) = (R::one(), R::zero());
         }
+        self.finish = Finish::Shrink { radii: self.spread(radii.into_iter()), slopes: self.spread(slopes.into_iter()) };
     }
 
     /// Finds radius and slope of some groups; a radius of 0 stands for a group of zeros. What has a κ that depends on the result, or
-    /// numbers at the end of their range, is to be taken by itself, from the numbers that are added to `alone`.
+    /// numbers at the end of their range, is to be taken by itself, and is added to `alone`.
     fn climb(
         &self,
         groups: Range<usize>,
         group: &impl Fn(usize) -> OnGroup,
         radii: &mut [R],
         slopes: &mut [R],
-        alone: &mut Vec<(usize, Vec<R>)>,
+        alone: &mut Vec<usize>,
     ) {
         let starts = self.sums(groups.clone(), |_, z: R, step| Start::terms(z, step));
         let mut climbs: Vec<(usize, Climb)> = Vec::new();
@@ -187,7 +209,7 @@ impl<R: Real> Tile<R> {
             let (index, start) = (groups.start + at, Start { squares, weighted });
             let slope = group(index).slope().filter(|slope| *slope == 0.0 || radius::fits::<R>(*slope));
             let Some(slope) = slope.filter(|_| start.is_safe::<R>()) else {
-                alone.push((index, self.collected(&self.z, index)));
+                alone.push(index);
                 continue;
             };
             let entries = || (0..self.rows).flat_map(|row| self.entries(row, index));
@@ -201,7 +223,7 @@ impl<R: Real> Tile<R> {
                     (radii[at], slopes[at]) = (R::of(climb.radius), R::of(slope));
                     climbs.push((at, climb));
                 }
-                Begin::From(_) => alone.push((index, self.collected(&self.z, index))),
+                Begin::From(_) => alone.push(index),
             }
         }
         let slopes = self.spread(slopes.iter().copied());
