@@ -15,31 +15,34 @@ use crate::{
 /// Terms that are added up in their own type before the sum is taken on in f64.
 const BLOCK: usize = 8;
 
-/// Sums of `terms(lane, z, step)` down each of 16 adjacent columns of a matrix whose rows begin `stride` numbers apart.
+/// Sums of `terms(z, step, [a, b])` down each of 16 adjacent columns of a matrix whose rows begin `stride` numbers apart.
 ///
 /// * `steps`: as long as `z`, or any numbers where the terms do not ask for them.
+/// * `of_columns`: two numbers for each column, a and b. (In arrays, whose bounds need no check in the loop.)
 pub(super) fn columns<R: Real, A: Scalar, const M: usize>(
     z: &[R],
     steps: &[R],
     stride: usize,
-    terms: impl Fn(usize, R, R) -> [A; M],
+    of_columns: [[R; LANES]; 2],
+    terms: impl Fn(R, R, [R; 2]) -> [A; M],
 ) -> [[f64; LANES]; M] {
-    simd::run(Columns { z, steps, stride, terms })
+    simd::run(Columns { z, steps, stride, of_columns, terms })
 }
 
 struct Columns<'a, R, F> {
     z: &'a [R],
     steps: &'a [R],
     stride: usize,
+    of_columns: [[R; LANES]; 2],
     terms: F,
 }
 
-impl<R: Real, A: Scalar, F: Fn(usize, R, R) -> [A; M], const M: usize> simd::Loop for Columns<'_, R, F> {
+impl<R: Real, A: Scalar, F: Fn(R, R, [R; 2]) -> [A; M], const M: usize> simd::Loop for Columns<'_, R, F> {
     type Output = [[f64; LANES]; M];
 
     #[inline(always)]
     fn run(self) -> Self::Output {
-        let Self { z, steps, stride, terms } = self;
+        let Self { z, steps, stride, of_columns: [a, b], terms } = self;
         let mut sums = [[0.0; LANES]; M];
         let mut from = 0;
         while from + LANES <= z.len() {
@@ -48,7 +51,7 @@ impl<R: Real, A: Scalar, F: Fn(usize, R, R) -> [A; M], const M: usize> simd::Loo
             while from < end {
                 let (z, steps) = (&z[from..from + LANES], &steps[from..from + LANES]);
                 for lane in 0..LANES {
-                    let terms = terms(lane, z[lane], steps[lane]);
+                    let terms = terms(z[lane], steps[lane], [a[lane], b[lane]]);
                     for k in 0..M {
                         block[k][lane] = block[k][lane] + terms[k];
                     }
@@ -113,10 +116,11 @@ pub(super) fn of<R: Real, A: Scalar, const M: usize>(
         return array::from_fn(|k| left[k] + right[k]);
     }
     let whole = z.len() / LANES * LANES;
-    let lanes = columns(&z[..whole], &steps[..whole], LANES, |_, z, step| terms(z, step));
+    let none = [[R::zero(); LANES]; 2];
+    let lanes = columns(&z[..whole], &steps[..whole], LANES, none, |z, step, _| terms(z, step));
     let (mut z_rest, mut steps_rest) = ([R::zero(); LANES], [R::zero(); LANES]);
     z_rest[..z.len() - whole].copy_from_slice(&z[whole..]);
     steps_rest[..z.len() - whole].copy_from_slice(&steps[whole..]);
-    let rest = columns(&z_rest, &steps_rest, LANES, |_, z, step| terms(z, step));
+    let rest = columns(&z_rest, &steps_rest, LANES, none, |z, step, _| terms(z, step));
     array::from_fn(|k| lanes::total(array::from_fn(|lane| lanes[k][lane] + rest[k][lane])))
 }

@@ -139,19 +139,22 @@ impl<R: Real> Tile<R> {
         (0..self.rows).flat_map(|row| &values[from(row)..from(row) + self.run]).copied().collect()
     }
 
-    /// Sums down each column of some groups, joined for each group. The first column is the first of a vector.
+    /// Sums down each column of some groups, joined for each group. The first column is the first of a vector; `of_columns`: none, or two
+    /// numbers for each column, in whole vectors.
     fn sums<A: Scalar, const M: usize>(
         &self,
         groups: Range<usize>,
-        terms: impl Fn(usize, R, R) -> [A; M] + Copy,
+        of_columns: [&[R]; 2],
+        terms: impl Fn(R, R, [R; 2]) -> [A; M] + Copy,
     ) -> Vec<[f64; M]> {
         let mut sums = vec![[0.0; M]; groups.len()];
         let columns = groups.start * self.run..groups.end * self.run;
         for from in columns.clone().step_by(LANES) {
             let steps = if self.steps.is_empty() { &self.z } else { &self.steps };
             let of_vector = from - columns.start;
-            let terms = move |lane: usize, z, step| terms(of_vector + lane, z, step);
-            let lanes = sums::columns(&self.z[from..], &steps[from..], self.stride, terms);
+            let chunk = |values: &[R]| values.get(of_vector..)?.first_chunk::<LANES>().copied();
+            let of_columns = of_columns.map(|values| chunk(values).unwrap_or([R::zero(); LANES]));
+            let lanes = sums::columns(&self.z[from..], &steps[from..], self.stride, of_columns, terms);
             for lane in 0..LANES.min(columns.end - from) {
                 let group = &mut sums[(of_vector + lane) / self.run];
                 (0..M).for_each(|k| group[k] += lanes[k][lane]);
@@ -203,7 +206,7 @@ impl<R: Real> Tile<R> {
         slopes: &mut [R],
         alone: &mut Vec<usize>,
     ) {
-        let starts = self.sums(groups.clone(), |_, z: R, step| Start::terms(z, step));
+        let starts = self.sums(groups.clone(), [&[]; 2], |z: R, step, _| Start::terms(z, step));
         let mut climbs: Vec<(usize, Climb)> = Vec::new();
         for (at, [squares, weighted]) in starts.into_iter().enumerate() {
             let (index, start) = (groups.start + at, Start { squares, weighted });
@@ -232,10 +235,9 @@ impl<R: Real> Tile<R> {
                 break;
             }
             let columns = self.spread(radii.iter().copied());
-            let sums = self.sums(groups.clone(), |column, z: R, step| {
-                // A column without a radius asks for nothing, but takes part.
-                radius::secular(z, step, columns[column], slopes[column])
-            });
+            // A column without a radius asks for nothing, but takes part.
+            let terms = |z: R, step, [radius, slope]: [R; 2]| radius::secular(z, step, radius, slope);
+            let sums = self.sums(groups.clone(), [&columns, &slopes], terms);
             climbs.retain_mut(|(at, climb)| {
                 let is_last = climb.next::<R>(sums[*at]);
                 radii[*at] = R::of(climb.radius);
