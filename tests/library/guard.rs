@@ -3,11 +3,12 @@
 use candle_core::{DType, Device, Tensor, Var};
 use l1_core::{
     Error, Guard, Penalty, Regularized,
-    kernel::{AdamWStep, FtrlStep, OptimizerStep, SgdStep, Source, Work, cpu},
+    kernel::{OptimizerStep, Source, Work, cpu},
 };
 
 use crate::{
     every_optimizer::{EVERY_OPTIMIZER, Make, Step},
+    every_step::kernels,
     models::{Many, bits},
 };
 
@@ -90,32 +91,6 @@ fn in_the_pass_the_bad_coordinates_keep_their_weights_and_all_others_are_stepped
     }
 }
 
-/// A step of every kind, with as many tensors of state as it has.
-fn kernels() -> [(OptimizerStep, usize); 6] {
-    let penalty = Penalty::l1(0.1).with_l2(0.01);
-    let sgd =
-        SgdStep { momentum: 0.9, gradient_weight: 0.5, lookahead: None, lr: 0.1, keep: 0.99, prox_step: 0.2, penalty };
-    let adamw = AdamWStep {
-        beta1: 0.9,
-        beta2: 0.99,
-        m_correction: 1.5,
-        v_correction: 3.0,
-        lr: 0.05,
-        eps: 1e-3,
-        keep: 0.99,
-        penalty,
-    };
-    let ftrl = FtrlStep { lr: 0.5, beta: 0.3, drift: 0.25, penalty, times: 1.0 };
-    [
-        (OptimizerStep::Sgd(sgd), 0),
-        (OptimizerStep::Sgd(sgd), 1),
-        (OptimizerStep::Sgd(SgdStep { lookahead: Some(0.9), ..sgd }), 1),
-        (OptimizerStep::AdamW(adamw), 2),
-        (OptimizerStep::AdamW(adamw), 3),
-        (OptimizerStep::Ftrl(ftrl), 2),
-    ]
-}
-
 #[test]
 fn in_the_pass_the_moments_of_the_bad_coordinates_keep_their_bits_too() {
     for dtype in DTYPES {
@@ -123,7 +98,7 @@ fn in_the_pass_the_moments_of_the_bad_coordinates_keep_their_bits_too() {
         for length in [1, 7, 257, 40_001] {
             // The first and the last, and every 13th between.
             let is_bad = |at: usize| at.is_multiple_of(13) || at == length - 1;
-            for (kernel, states) in kernels() {
+            for (kernel, states) in kernels(Penalty::l1(0.1).with_l2(0.01)) {
                 let tensor = |number: &dyn Fn(usize) -> f64, dtype| {
                     let numbers: Vec<_> = (0..length).map(number).collect();
                     Tensor::new(numbers, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()

@@ -9,6 +9,7 @@ mod composed;
 mod concurrent;
 mod duality;
 mod every_optimizer;
+mod every_step;
 mod fista;
 mod four_solvers;
 mod ftrl;

@@ -10,11 +10,13 @@ use super::{
     CURVES,
     losses::Model,
     numbers, rng,
-    same_bits::kernels,
     steps::{METHODS, Method, Plain},
     tensor, wide,
 };
-use crate::models::{bits, flat, gradients};
+use crate::{
+    every_step::kernels,
+    models::{bits, flat, gradients},
+};
 
 const DIMS: [usize; 2] = [6, 8];
 const GROUPINGS: [Grouping; 5] =

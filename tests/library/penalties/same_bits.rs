@@ -3,12 +3,13 @@
 use candle_core::{DType, Tensor, Var};
 use l1_core::{
     Curve, Grouping, Guard, Penalty, Regularized, Rule, Visitor,
-    kernel::{self, AdamWStep, FtrlStep, OptimizerStep, SgdStep, Source, Step, Work, composed, cpu},
+    kernel::{self, Source, Step, Work, composed, cpu},
 };
 
 use super::{CURVES, DTYPES, numbers, rng, spread_steps, tensor, wide};
 use crate::{
     every_optimizer::EVERY_OPTIMIZER,
+    every_step::kernels,
     models::{bits, flat, gradients},
 };
 
@@ -119,31 +120,6 @@ fn steps_have_the_same_bits_on_any_number_of_threads() {
             }
         }
     }
-}
-
-/// A step of every kind, with as many tensors of state as it has.
-pub(super) fn kernels(penalty: Penalty) -> [(OptimizerStep, usize); 6] {
-    let sgd =
-        SgdStep { momentum: 0.9, gradient_weight: 0.5, lookahead: None, lr: 0.1, keep: 0.99, prox_step: 0.2, penalty };
-    let adamw = AdamWStep {
-        beta1: 0.9,
-        beta2: 0.99,
-        m_correction: 1.5,
-        v_correction: 3.0,
-        lr: 0.05,
-        eps: 1e-3,
-        keep: 0.99,
-        penalty,
-    };
-    let ftrl = FtrlStep { lr: 0.5, beta: 0.3, drift: 0.25, penalty, times: 1.0 };
-    [
-        (OptimizerStep::Sgd(sgd), 0),
-        (OptimizerStep::Sgd(sgd), 1),
-        (OptimizerStep::Sgd(SgdStep { lookahead: Some(0.9), ..sgd }), 1),
-        (OptimizerStep::AdamW(adamw), 2),
-        (OptimizerStep::AdamW(adamw), 3),
-        (OptimizerStep::Ftrl(ftrl), 2),
-    ]
 }
 
 #[test]
