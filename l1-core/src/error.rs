@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use candle_core::{DType, DeviceLocation, Shape};
 
-use crate::{Grouping, Guard, ParamPath, RoleName, kernel::Place};
+use crate::{Grouping, Guard, LeftOut, ParamPath, RoleName, kernel::Place};
 
 /// `Result` with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -45,19 +45,20 @@ pub enum Error {
         why: String,
     },
 
-    /// The pattern of a rule for names is none. Cause and cure are in `why`.
+    /// A rule for names cannot be one. Cause: no glob, a rule without penalty and decay, a name that means two tensors. Cure: see
+    /// `why`.
     #[error("rule `{pattern}`: {why}")]
     InvalidPattern {
         /// The pattern.
         pattern: String,
-        /// What is wrong with it.
+        /// What is wrong with it, and what to do about it.
         why: String,
     },
 
     /// The pattern of a rule for names matches no parameter. Cause: a misspelt name, or variables that the builder was not shown
-    /// ([`Builder::vars`](crate::Builder::vars)). Cure: one of the nearest names.
+    /// ([`RegularizerBuilder::vars`](crate::RegularizerBuilder::vars)). Cure: one of the nearest names.
     #[error(
-        "rule `{pattern}` matches no parameter{}",
+        "rule `{pattern}` matches no parameter{}{hint}",
         match nearest.as_slice() {
             [] => ": there are none; show the builder a model or a VarMap (`.vars(&varmap)`)".to_owned(),
             nearest => format!("; the nearest names: `{}`", nearest.join("`, `")),
@@ -68,21 +69,31 @@ pub enum Error {
         pattern: String,
         /// Names that may have been meant, the most likely first.
         nearest: Vec<String>,
+        /// What else may be the cause; empty if nothing is known.
+        hint: String,
     },
 
     /// Variables of a VarMap are neither in the model nor matched by a rule, so that nobody has said what is to become of them; from
     /// [`Coverage::strict`](crate::Coverage::strict). Cause: a field that the visit leaves out, an `opaque` one without rules, a copy
     /// in place of the variable. Cure: declare, `skip`, or add a rule.
     #[error(
-        "{} of the VarMap's variables are unaccounted for:{}\nVisit them in the model, or match them by a rule: \
+        "{} unaccounted for:{}\nVisit them in the model, or match them by a rule: \
          `.rule(pattern, ..)` or `.skip(pattern, why)` of `Regularizer::builder()`",
-        variables.len(),
-        variables.iter().map(|variable| format!("\n  {variable}")).collect::<String>()
+        if variables.len() == 1 { "1 variable of the VarMap is".to_owned() } else { format!("{} variables of the VarMap are", variables.len()) },
+        variables.iter().map(|(name, why)| format!("\n  {name}: {why}")).collect::<String>()
     )]
     Unaccounted {
         /// Each name, with what is known of it.
-        variables: Vec<String>,
+        variables: Vec<(String, LeftOut)>,
     },
+
+    /// A VarMap without variables, so that there is nothing that could be left out. Cause: another VarMap than the model was built from,
+    /// or a model that was read without one. Cure: give [`Regularizer::coverage`](crate::Regularizer::coverage) the VarMap behind the
+    /// model's VarBuilder.
+    #[error(
+        "the VarMap holds no variable, so that there is nothing to cover: is it the one that the model was built from?"
+    )]
+    EmptyVarMap,
 
     /// `role = ..` stands on a field without a bare `Tensor` or `Var`. Cure: layers know their roles; remove the key.
     #[error(
@@ -96,8 +107,13 @@ pub enum Error {
         role: RoleName,
     },
 
-    /// Two tensors of the model have the same path. Cause: `flatten` or `rename` let two names coincide.
-    #[error("{path}: two parameters have this path; rename one of the fields or map keys, or remove a `flatten`")]
+    /// Two tensors of the model have the same path. Cause: `flatten` or `rename` let two names coincide, or two models of one builder
+    /// have fields of the same name. Cure: other names, or
+    /// [`RegularizerBuilder::model_at`](crate::RegularizerBuilder::model_at).
+    #[error(
+        "{path}: two parameters have this path; rename one of the fields or map keys, or remove a `flatten`; of several models \
+         give each a place of its own, `.model_at(\"actor\", &actor)`"
+    )]
     DuplicatePath {
         /// The path that occurs twice.
         path: ParamPath,

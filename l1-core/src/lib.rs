@@ -52,6 +52,8 @@
 //! | | |
 //! |---|---|
 //! | declare | [`Regularized`] and its derive, [`Rule`], [`Penalty`], [`Curve`], [`Grouping`]; [`Traced`] for layers that hide their tensors |
+//! | declare by name | [`Regularizer::builder`]: [`RegularizerBuilder`] |
+//! | was anything left out? | [`Regularizer::coverage`]: [`Coverage`] |
 //! | what came of it | [`Regularizer`], [`Param`], [`Role`], [`Decision`], [`Report`] |
 //! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`], [`Fista`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
 //! | certify | [`Regularizer::stationarity`], [`Stepper::stationarity`]: [`Stationarity`]; [`MeanGradients`] of minibatches |
@@ -64,7 +66,6 @@
 //!
 //! `derive` (on by default): the macro. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
 
-mod builder;
 mod by_name;
 mod certificate;
 mod checkpoint;
@@ -78,7 +79,7 @@ mod gradient;
 mod guard;
 pub mod kernel;
 mod layers;
-mod named;
+mod located;
 pub mod optim;
 mod param;
 mod penalty;
@@ -88,20 +89,21 @@ pub mod private;
 mod regularized;
 mod regularized_grads;
 mod regularizer;
+mod regularizer_builder;
 mod report;
 mod resolve;
+mod roles_by_name;
 mod rule;
 mod scalar;
 mod traced;
 mod variables;
 mod visitor;
 
-pub use builder::Builder;
 pub use certificate::{
     DataGradients, Distance, MeanGradients, ParamsStationarity, Stationarity, StationarityRow, ZeroTest,
 };
 pub use checkpoint::{Checkpoint, Declarations};
-pub use coverage::{Coverage, CoverageRow, Status, Strangeness, Stranger};
+pub use coverage::{Coverage, CoverageRow, LeftOut, Status, Strangeness, Stranger};
 pub use duality::{Gap, LinearLoss, LinearProblem};
 pub use error::{Error, Result};
 pub use guard::Guard;
@@ -117,6 +119,7 @@ pub use penalty::{Curve, Grouping, Penalty};
 pub use regularized::Regularized;
 pub use regularized_grads::RegularizedGrads;
 pub use regularizer::Regularizer;
+pub use regularizer_builder::RegularizerBuilder;
 pub use report::{GroupCounts, Report, ReportRow, Totals, UnvisitedRow};
 pub use rule::Rule;
 pub use traced::Traced;

@@ -6,11 +6,11 @@ use candle_core::{DType, Tensor, TensorId, backprop::GradStore};
 use candle_nn::VarMap;
 
 use crate::{
-    Builder, Coverage, Error, Param, ParamPath, Penalty, Reason, Regularized, RegularizedGrads, Report, Result,
-    explain, gradient, kernel,
+    Coverage, Error, Param, ParamPath, Penalty, Reason, Regularized, RegularizedGrads, RegularizerBuilder, Report,
+    Result, explain, gradient, kernel,
     penalty::{STRENGTH, is_strength},
     resolve,
-    visitor::{self, Found, Unvisited},
+    visitor::{Found, Unvisited},
 };
 
 /// Every parameter of a model, in the order of the visit, with what was decided about it; and one global scale.
@@ -66,21 +66,15 @@ impl Regularizer {
         Self::builder().model(model).build()
     }
 
-    /// Puts a Regularizer together from models, a `VarMap`, and rules for names; see [`Builder`].
-    pub fn builder<'m>() -> Builder<'m> {
-        Builder::new()
+    /// Puts a Regularizer together from models, a `VarMap`, and rules for names; see [`RegularizerBuilder`].
+    pub fn builder<'m>() -> RegularizerBuilder<'m> {
+        RegularizerBuilder::new()
     }
 
     pub(crate) fn from_found(mut found: Found) -> Result<Self> {
         let params = resolve::params(&mut found)?;
         let by_id = params.iter().enumerate().map(|(index, param)| (param.tensor.id(), index)).collect();
-        let mut unvisited = found.unvisited;
-        // An opaque field is looked into by rules.
-        unvisited.retain(|field| {
-            let looked_into = |param: &Param| field.is_around(param.path.as_str());
-            field.reason != Reason::Opaque || !params.iter().any(looked_into)
-        });
-        Ok(Self { params, by_id, unvisited, scale: 1.0 })
+        Ok(Self { params, by_id, unvisited: found.unvisited, scale: 1.0 })
     }
 
     /// What becomes of each variable of a `VarMap`, so that nothing is left out unnoticed.
@@ -136,14 +130,16 @@ impl Regularizer {
         self.params.iter().find(|param| *param.path() == path || param.aliases().iter().any(|alias| *alias == path))
     }
 
-    /// The fields that were not looked into (`opaque`, or `skip` on a foreign type), with the reason.
+    /// The fields that were not looked into (`opaque`, or `skip` on a foreign type), with the reason. An opaque field that rules for
+    /// names reach into is none.
     pub fn unvisited(&self) -> impl Iterator<Item = (&ParamPath, &Reason)> {
-        self.unvisited.iter().map(|field| (&field.path, &field.reason))
+        let fields = self.unvisited.iter().filter(|field| field.reason != Reason::Opaque || !field.is_reached);
+        fields.map(|field| (&field.path, &field.reason))
     }
 
-    /// The field that was not looked into and that a name lies in.
-    pub(crate) fn field_around(&self, name: &str) -> Option<(&ParamPath, &Reason)> {
-        visitor::innermost_around(&self.unvisited, name).map(|field| (&field.path, &field.reason))
+    /// All fields that were not looked into.
+    pub(crate) fn fields_not_looked_into(&self) -> &[Unvisited] {
+        &self.unvisited
     }
 
     /// The penalized parameters with their penalties, the global scale included.

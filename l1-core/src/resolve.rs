@@ -1,6 +1,6 @@
 //! From what a visit found to one decision for each tensor: ties, views, declarations that reach nothing, devices.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use candle_core::{DeviceLocation, TensorId};
 
@@ -22,19 +22,16 @@ pub(crate) fn params(found: &mut Found) -> Result<Vec<Param>> {
     Ok(params)
 }
 
-/// A path names one tensor. The same tensor may be found there twice, by two models that share it.
 fn check_paths(entries: &[Entry]) -> Result<()> {
-    let mut seen = BTreeMap::new();
-    for entry in entries {
-        if *seen.entry(&entry.path).or_insert(entry.tensor.id()) != entry.tensor.id() {
-            return Err(Error::DuplicatePath { path: entry.path.clone() });
-        }
+    let mut seen = BTreeSet::new();
+    match entries.iter().find(|entry| !seen.insert(&entry.path)) {
+        Some(entry) => Err(Error::DuplicatePath { path: entry.path.clone() }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Sharpens "frozen" to "a view of PATH" for a tensor that shares a variable's storage.
-fn name_views(entries: &mut [Entry]) {
+pub(crate) fn name_views(entries: &mut [Entry]) {
     let owners: HashMap<usize, ParamPath> = entries
         .iter()
         .rev()
@@ -108,9 +105,7 @@ fn merge_ties(found: &Found) -> Result<Vec<Param>> {
             continue;
         };
         let first = &mut tied[index];
-        if entry.path != first.entry.path && !first.aliases.contains(&entry.path) {
-            first.aliases.push(entry.path.clone());
-        }
+        first.aliases.push(entry.path.clone());
         first.penalty.merge(penalty, |outcome| Decision::of(outcome.clone()).to_string())?;
         first.decay.merge(decay, |outcome| match outcome {
             Ok(decay) => format!("decayed (decay = {decay})"),
@@ -124,6 +119,7 @@ fn merge_ties(found: &Found) -> Result<Vec<Param>> {
         decision: Decision::of(penalty.value),
         origin: penalty.number.and_then(|number| found.origin(number)).cloned(),
         decay: decay.value.ok(),
+        hidden: entry.hidden,
         tensor: entry.tensor.clone(),
     };
     Ok(tied.into_iter().map(param).collect())
@@ -132,7 +128,8 @@ fn merge_ties(found: &Found) -> Result<Vec<Param>> {
 /// A penalty or decay that stands on a field has to reach a parameter below it.
 fn check_reach(declaration: &Declaration, found: &Found) -> Result<()> {
     let entries = &found.entries[declaration.entries.clone()];
-    let reached = |entry: &Entry| entry.forced || (entry.closed.is_none() && declaration.holds_for(entry));
+    let reached =
+        |entry: &Entry| declaration.is_overruled_at(entry) || (entry.closed.is_none() && declaration.holds_for(entry));
     if declaration.has_absent || entries.iter().any(reached) {
         return Ok(());
     }
