@@ -72,9 +72,13 @@ mod error;
 mod exact;
 mod explain;
 mod gradient;
+mod gradient_check;
 mod guard;
 pub mod kernel;
 mod layers;
+mod mark;
+mod missing;
+mod on_missing_gradient;
 pub mod optim;
 mod param;
 mod penalty;
@@ -101,6 +105,8 @@ pub use guard::Guard;
 pub use kernel::{Norm, Place};
 #[cfg(feature = "derive")]
 pub use l1_derive::Regularized;
+pub use missing::MissingCause;
+pub use on_missing_gradient::OnMissingGradient;
 pub use optim::{
     Charged, Fista, FtrlProximal, NonFinite, ParamsFista, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ParamsProximal,
     ProxAdamW, ProxSgd, Proximal, Solution, Stepper, Stop, clip_grad_norm, clip_grad_norm_with, clip_grad_value,

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use candle_core::{DType, Tensor};
 use serde::{Serialize, Serializer};
 
-use crate::Penalty;
+use crate::{Penalty, mark::Mark};
 
 /// A dotted path such as `encoder.fc1.weight`: the name that `VarBuilder::pp` gives a tensor when fields and prefixes agree.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -232,6 +232,7 @@ pub struct Param {
     pub(crate) decision: Decision,
     pub(crate) decay: Option<f64>,
     pub(crate) tensor: Tensor,
+    pub(crate) mark: Arc<Mark>,
 }
 
 impl Param {

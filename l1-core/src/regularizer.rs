@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use candle_core::{DType, Tensor, TensorId, backprop::GradStore};
 
 use crate::{
-    Error, Param, ParamPath, Penalty, Regularized, RegularizedGrads, Report, Result, explain, gradient, kernel,
+    Error, OnMissingGradient, Param, ParamPath, Penalty, Regularized, RegularizedGrads, Report, Result, explain,
+    gradient, kernel,
     penalty::{STRENGTH, is_strength},
     resolve,
     visitor::{Found, Unvisited, Visitor},
@@ -168,7 +169,8 @@ impl Regularizer {
         self.check_in_loss()?;
         let wide = self.penalized().any(|(param, _)| param.tensor.dtype() == DType::F64);
         let dtype = if wide { DType::F64 } else { DType::F32 };
-        let terms = self.penalized().map(|(param, penalty)| kernel::penalty(&param.tensor, &penalty, dtype));
+        let terms =
+            self.penalized().map(|(param, penalty)| kernel::penalty(&param.tensor, &penalty, dtype, &param.mark));
         let mut terms = terms.collect::<Result<Vec<_>>>()?;
         // In a tree: `backward` walks the graph by recursion, and a chain of thousands of sums would overflow its stack.
         while terms.len() > 1 {
@@ -217,28 +219,52 @@ impl Regularizer {
     /// ```
     ///
     /// # Errors
-    /// All before anything is written: [`Error::NothingPenalized`], [`Error::NotInLoss`], [`Error::DecayUnused`], [`Error::MissingGradient`] where the
-    /// loss gave a penalized parameter no gradient, [`Error::GradientShape`], [`Error::GradientDType`],
-    /// [`Error::GradientDevice`].
-    pub fn add_subgradient(&self, mut grads: GradStore) -> Result<RegularizedGrads> {
+    /// All before anything is written: [`Error::NothingPenalized`], [`Error::NotInLoss`], [`Error::DecayUnused`],
+    /// [`Error::ChargedTwice`] where the gradients hold the penalty already, [`Error::MissingGradient`] where the loss gave a penalized
+    /// parameter no gradient, [`Error::GradientShape`], [`Error::GradientDType`], [`Error::GradientDevice`].
+    pub fn add_subgradient(&self, grads: GradStore) -> Result<RegularizedGrads> {
+        self.add_subgradient_with(grads, OnMissingGradient::Error)
+    }
+
+    /// [`add_subgradient`](Self::add_subgradient) with a choice of what becomes of penalized parameters without a gradient.
+    ///
+    /// # Errors
+    /// As [`add_subgradient`](Self::add_subgradient), but [`Error::MissingGradient`] with [`OnMissingGradient::Error`] alone.
+    pub fn add_subgradient_with(
+        &self,
+        mut grads: GradStore,
+        on_missing_gradient: OnMissingGradient,
+    ) -> Result<RegularizedGrads> {
         self.check_in_loss()?;
-        RegularizedGrads::refuse(&grads)?;
+        self.refuse_charged(&grads)?;
         let mut taken = gradient::Taken::by(self.penalized().map(|(param, _)| &param.tensor));
-        let mut planned = Vec::new();
+        let (mut planned, mut charged) = (Vec::new(), Vec::new());
         for (param, penalty) in self.penalized() {
             let grad = match grads.get(&param.tensor) {
-                Some(grad) => grad,
+                Some(grad) => {
+                    gradient::check_layout(|| param.path.clone(), &param.tensor, grad)?;
+                    taken.write(grad)?
+                }
                 None if penalty.is_none() => continue,
-                None => return Err(Error::MissingGradient { path: param.path.clone() }),
+                None => match on_missing_gradient {
+                    OnMissingGradient::Error => {
+                        return Err(self.missing_gradient(&param.path, |tensor| grads.get(tensor).is_some()));
+                    }
+                    OnMissingGradient::Skip => continue,
+                    OnMissingGradient::Shrink => param.tensor.detach().zeros_like()?,
+                },
             };
-            gradient::check_layout(|| param.path.clone(), &param.tensor, grad)?;
-            planned.push((taken.write(grad)?, &param.tensor, penalty));
+            planned.push((grad, &param.tensor, penalty));
+            if !penalty.is_none() {
+                charged.push(param);
+            }
         }
         let sums = kernel::add_subgradients(&planned)?;
         for ((_, w, _), sum) in planned.iter().zip(sums) {
             grads.insert(w, sum);
         }
-        RegularizedGrads::mark(grads)
+        charged.into_iter().try_for_each(|param| param.mark_charged(&mut grads))?;
+        Ok(RegularizedGrads::new(grads))
     }
 
     /// A table of every parameter: path, shape, role, decision, λ, zeros, norm.

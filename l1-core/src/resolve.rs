@@ -6,6 +6,7 @@ use candle_core::{DeviceLocation, TensorId};
 
 use crate::{
     Decision, Error, Param, ParamPath, Penalty, Reason, Result, explain, kernel,
+    mark::Mark,
     visitor::{Declaration, Declared, Entry, Found},
 };
 
@@ -116,6 +117,7 @@ fn merge_ties(entries: &[Entry]) -> Result<Vec<Param>> {
         decision: Decision::of(penalty.value),
         decay: decay.value.ok(),
         tensor: entry.tensor.clone(),
+        mark: Mark::of(&entry.tensor),
     };
     Ok(tied.into_iter().map(param).collect())
 }

@@ -196,7 +196,7 @@ impl Regularizer {
     /// As [`stationarity`](Self::stationarity), and [`Error::InvalidParameter`] for a step or z out of its range.
     pub fn stationarity_with<G: DataGradients>(&self, grads: &G, params: &ParamsStationarity) -> Result<Stationarity> {
         self.check_not_empty()?;
-        certify(self.subjects(), grads, params)
+        certify(self, self.subjects(), grads, params)
     }
 
     /// All parameters, none of them decayed.
@@ -211,6 +211,8 @@ impl Regularizer {
 pub(crate) struct Subject<'a> {
     pub(crate) path: ParamPath,
     pub(crate) tensor: &'a Tensor,
+    /// What it is to the regularizer, if that knows it.
+    param: Option<&'a Param>,
     penalty: Penalty,
     pub(crate) decay: DecayFactors,
 }
@@ -218,11 +220,11 @@ pub(crate) struct Subject<'a> {
 impl<'a> Subject<'a> {
     fn of(param: &'a Param, regularizer: &Regularizer) -> Self {
         let penalty = regularizer.penalty_of(param).unwrap_or(Penalty::NONE);
-        Self { penalty, ..Self::unpenalized(param.path.clone(), &param.tensor) }
+        Self { param: Some(param), penalty, ..Self::unpenalized(param.path.clone(), &param.tensor) }
     }
 
     pub(crate) fn unpenalized(path: ParamPath, tensor: &'a Tensor) -> Self {
-        Self { path, tensor, penalty: Penalty::NONE, decay: DecayFactors::None }
+        Self { path, tensor, param: None, penalty: Penalty::NONE, decay: DecayFactors::None }
     }
 }
 
@@ -252,6 +254,7 @@ impl DecayFactors {
 }
 
 pub(crate) fn certify<G: DataGradients>(
+    regularizer: &Regularizer,
     subjects: Vec<Subject<'_>>,
     grads: &G,
     params: &ParamsStationarity,
@@ -263,10 +266,13 @@ pub(crate) fn certify<G: DataGradients>(
         if !kernel::is_supported(subject.tensor.dtype()) {
             continue;
         }
+        if let Some(param) = subject.param.filter(|_| !subject.penalty.is_none()) {
+            grads.refuse_charged(param)?;
+        }
         match grads.get(&subject.path, subject.tensor)? {
             Some(gradient) => present.push((Tensors::new(&subject)?, gradient, subject)),
             None if subject.penalty.is_none() => {}
-            None => return Err(Error::MissingGradient { path: subject.path }),
+            None => return Err(regularizer.missing_gradient(&subject.path, |tensor| grads.has(tensor))),
         }
     }
     // What is not charged by a slope is measured by the weakest slope of the model.

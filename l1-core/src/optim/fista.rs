@@ -10,9 +10,10 @@ use super::{
     vector::Vector,
 };
 use crate::{
-    Error, Penalty, RegularizedGrads, Regularizer, Result,
+    Error, OnMissingGradient, Penalty, Regularizer, Result,
     error::readable,
     gradient::{self, Taken},
+    gradient_check::check_scalar,
     kernel,
 };
 
@@ -291,7 +292,14 @@ impl<F> Fista<F> {
     fn gradient(&self, grads: &GradStore) -> Result<Vector> {
         let regularizer = &self.params.regularizer;
         let taken = Taken::by(self.vars.iter().map(|var| var.as_tensor()));
-        let gradient_of = |(index, var): (usize, &Var)| match vars::plan(index, var, grads, regularizer, &taken)? {
+        let gradient_of = |(index, var): (usize, &Var)| match vars::plan(
+            index,
+            var,
+            grads,
+            regularizer,
+            &taken,
+            OnMissingGradient::Error,
+        )? {
             Some(Planned { grad, .. }) => {
                 gradient::check_finite(|| vars::path(index, var, regularizer), &grad)?;
                 Ok(grad)
@@ -476,9 +484,7 @@ impl<F: Fn() -> CandleResult<Tensor>> Fista<F> {
 
     fn loss(&self) -> Result<Loss> {
         let graph = (self.params.loss)()?;
-        if graph.rank() != 0 {
-            return Err(Error::LossShape { found: graph.shape().clone() });
-        }
+        check_scalar(&graph)?;
         check_precision(|| "the loss".to_owned(), graph.dtype())?;
         let value = kernel::number(&graph)?;
         Ok(Loss { graph, value })
@@ -498,7 +504,6 @@ impl<F: Fn() -> CandleResult<Tensor>> Fista<F> {
 
     fn try_step(&mut self, grads: &GradStore) -> Result<()> {
         self.check()?;
-        RegularizedGrads::refuse(grads)?;
         let gradient = self.gradient(grads)?;
         let at_x = match self.momentum.ahead {
             None => Some(Evaluation { loss: self.finite_loss("the weights")?.value, gradient }),

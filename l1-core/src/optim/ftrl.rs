@@ -9,7 +9,7 @@ use super::{
     vars::{self, Planned},
 };
 use crate::{
-    Guard, Regularizer, Result,
+    Guard, OnMissingGradient, Regularizer, Result,
     certificate::DecayFactors,
     kernel::{FtrlStep, OptimizerStep},
 };
@@ -47,6 +47,8 @@ pub struct ParamsFtrl {
     pub charged: Charged,
     /// What is done about gradients with NaN or ±∞. [`Guard::Before`] at first.
     pub guard: Guard,
+    /// What is done about penalized parameters without a gradient. [`OnMissingGradient::Error`] at first.
+    pub on_missing_gradient: OnMissingGradient,
     /// Which parameters are penalized, and how.
     pub regularizer: Regularizer,
 }
@@ -61,6 +63,7 @@ impl ParamsFtrl {
             initial_accumulator: 0.0,
             charged: Charged::default(),
             guard: Guard::default(),
+            on_missing_gradient: OnMissingGradient::default(),
             regularizer,
         }
     }
@@ -171,7 +174,8 @@ impl Method for ParamsFtrl {
     const NAME: &'static str = "FtrlProximal";
 
     fn shared(&self) -> Shared<'_> {
-        Shared { lr: self.lr, guard: self.guard, regularizer: &self.regularizer }
+        let &Self { lr, guard, on_missing_gradient, ref regularizer, .. } = self;
+        Shared { lr, guard, on_missing_gradient, regularizer }
     }
 
     fn shared_mut(&mut self) -> (&mut f64, &mut Regularizer) {

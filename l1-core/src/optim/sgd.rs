@@ -9,7 +9,7 @@ use super::{
     vars::{self, Planned},
 };
 use crate::{
-    Guard, Regularizer, Result,
+    Guard, OnMissingGradient, Regularizer, Result,
     certificate::DecayFactors,
     kernel::{OptimizerStep, SgdStep},
 };
@@ -39,6 +39,8 @@ pub struct ParamsProxSgd {
     pub weight_decay: f64,
     /// What is done about gradients with NaN or ±∞. [`Guard::Before`] at first.
     pub guard: Guard,
+    /// What is done about penalized parameters without a gradient. [`OnMissingGradient::Error`] at first.
+    pub on_missing_gradient: OnMissingGradient,
     /// Which parameters are penalized, and how.
     pub regularizer: Regularizer,
 }
@@ -47,8 +49,16 @@ impl ParamsProxSgd {
     /// lr 0.01 and everything else off.
     #[must_use]
     pub fn new(regularizer: Regularizer) -> Self {
-        let guard = Guard::default();
-        Self { lr: 0.01, momentum: 0.0, dampening: 0.0, nesterov: false, weight_decay: 0.0, guard, regularizer }
+        Self {
+            lr: 0.01,
+            momentum: 0.0,
+            dampening: 0.0,
+            nesterov: false,
+            weight_decay: 0.0,
+            guard: Guard::default(),
+            on_missing_gradient: OnMissingGradient::default(),
+            regularizer,
+        }
     }
 }
 
@@ -122,7 +132,8 @@ impl Method for ParamsProxSgd {
     const NAME: &'static str = "ProxSgd";
 
     fn shared(&self) -> Shared<'_> {
-        Shared { lr: self.lr, guard: self.guard, regularizer: &self.regularizer }
+        let &Self { lr, guard, on_missing_gradient, ref regularizer, .. } = self;
+        Shared { lr, guard, on_missing_gradient, regularizer }
     }
 
     fn shared_mut(&mut self) -> (&mut f64, &mut Regularizer) {
