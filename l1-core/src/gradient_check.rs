@@ -1,4 +1,4 @@
-//! Before training: does the loss reach every penalized parameter?
+//! What a Regularizer asks of gradients: does the loss reach every penalized parameter, and does it hold the penalty already?
 
 use candle_core::{Tensor, Var, backprop::GradStore};
 
@@ -157,6 +157,25 @@ impl Regularizer {
         let of_norm = self.params().iter().find(|param| param.role == Role::Norm && missing::layer(param) == norm);
         let takes_part = of_norm.map(|param| depends_on(param, value, data_loss)).transpose()?;
         Ok((takes_part == Some(true)).then_some(norm))
+    }
+
+    /// The error for the first penalized parameter without a gradient, which has to be among these.
+    pub(crate) fn missing_gradient(&self, path: &ParamPath, has_gradient: impl Fn(&Tensor) -> bool) -> Error {
+        let cause = missing::likely(self.params(), path, &has_gradient);
+        let others = self.without_gradient(has_gradient).map(|param| param.path.clone());
+        Error::MissingGradient { path: path.clone(), cause, others: others.filter(|other| other != path).collect() }
+    }
+
+    /// The parameters that are charged without having a gradient.
+    pub(crate) fn without_gradient(&self, has_gradient: impl Fn(&Tensor) -> bool) -> impl Iterator<Item = &Param> {
+        let charged = self.penalized().filter(|(_, penalty)| !penalty.is_none());
+        charged.map(|(param, _)| param).filter(move |param| !has_gradient(&param.tensor))
+    }
+
+    /// Refuses gradients that hold the penalty of a parameter which this charges too.
+    pub(crate) fn refuse_charged(&self, grads: &GradStore) -> Result<()> {
+        let mut charged = self.penalized().filter(|(_, penalty)| !penalty.is_none());
+        charged.try_for_each(|(param, _)| param.refuse_charged(grads))
     }
 
     fn gradients_of(&self, loss: &Tensor) -> Result<GradStore> {

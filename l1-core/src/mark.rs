@@ -15,7 +15,7 @@ use candle_core::{
     backend::BackendStorage, backprop::GradStore,
 };
 
-use crate::{Error, Param, Regularizer, Result};
+use crate::{Error, Param, Result};
 
 /// The mark of one parameter.
 pub(crate) struct Mark {
@@ -120,14 +120,6 @@ impl Param {
     }
 }
 
-impl Regularizer {
-    /// Refuses gradients that hold the penalty of a parameter which this charges too.
-    pub(crate) fn refuse_charged(&self, grads: &GradStore) -> Result<()> {
-        let mut charged = self.penalized().filter(|(_, penalty)| !penalty.is_none());
-        charged.try_for_each(|(param, _)| param.refuse_charged(grads))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
@@ -225,6 +217,18 @@ mod tests {
             }
         });
         assert!(!is_known(&parameter));
+        Ok(())
+    }
+
+    #[test]
+    fn a_mark_that_goes_late_leaves_its_successor() -> Result<()> {
+        let parameter = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
+        // As if another thread had come between the last holder and the lock.
+        let late = Mark::of(&parameter);
+        marks().remove(&parameter.id());
+        let successor = Mark::of(&parameter);
+        drop(late);
+        assert!(Arc::ptr_eq(&successor, &Mark::of(&parameter)));
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use candle_core::Tensor;
 
-use crate::{Error, Param, ParamPath, Regularizer, Role, kernel::is_supported};
+use crate::{Param, ParamPath, Role, kernel::is_supported};
 
 /// Why the loss gave a parameter no gradient.
 ///
@@ -38,7 +38,7 @@ pub enum MissingCause {
         /// A normalization that is the likely cause.
         norm: Option<ParamPath>,
     },
-    /// The loss is the same with other weights.
+    /// The loss is the same with other weights, near and far.
     NotInLoss,
 }
 
@@ -92,21 +92,6 @@ pub(crate) fn nor(others: &[ParamPath]) -> String {
     let more = others.len().saturating_sub(NAMED);
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     format!(" (nor {}{more})", named.join(", "))
-}
-
-impl Regularizer {
-    /// The error for the first penalized parameter without a gradient, which has to be among these.
-    pub(crate) fn missing_gradient(&self, path: &ParamPath, has_gradient: impl Fn(&Tensor) -> bool) -> Error {
-        let cause = likely(self.params(), path, &has_gradient);
-        let others = self.without_gradient(has_gradient).map(|param| param.path.clone());
-        Error::MissingGradient { path: path.clone(), cause, others: others.filter(|other| other != path).collect() }
-    }
-
-    /// The parameters that are charged without having a gradient.
-    pub(crate) fn without_gradient(&self, has_gradient: impl Fn(&Tensor) -> bool) -> impl Iterator<Item = &Param> {
-        let charged = self.penalized().filter(|(_, penalty)| !penalty.is_none());
-        charged.map(|(param, _)| param).filter(move |param| !has_gradient(&param.tensor))
-    }
 }
 
 /// What is likely, from which parameters have a gradient. The order of the visit is taken for that of the forward pass.

@@ -142,8 +142,12 @@ impl Regularizer {
     /// else F32 ([`penalty_like`](Self::penalty_like) takes the dtype of a bf16 loss); its device is that of the parameters.
     ///
     /// A parameter that the loss gives no gradient (behind candle's `LayerNorm`, `RmsNorm` or `softmax_last_dim`, say) is shrunk
-    /// to nothing by a penalty in the loss, unnoticed; [`add_subgradient`](Self::add_subgradient) and the proximal optimizers
-    /// refuse it.
+    /// to nothing by a penalty in the loss, unnoticed; [`check_gradients`](Self::check_gradients) finds it before training, and
+    /// [`add_subgradient`](Self::add_subgradient) and the proximal optimizers refuse it.
+    ///
+    /// What is charged here must not be charged again: beside the gradients of the weights `backward` leaves a mark for each, a scalar,
+    /// and a proximal optimizer or a certificate that penalizes one of these parameters refuses such gradients
+    /// ([`Error::ChargedTwice`]). A joint loss may hold the penalty of another model, and with a scale of 0 nothing is charged.
     ///
     /// ```
     /// use candle_core::{Device, Var};
@@ -207,7 +211,7 @@ impl Regularizer {
     /// Adds the penalty's subgradient (for l1 `λ·sign(w)`, sign(0) = 0; see [`kernel::subgradient`](crate::kernel::subgradient)) to the gradients of a loss in place: what [`penalty`](Self::penalty) in the loss does,
     /// in one pass over weights and gradients, and with a check that the loss reaches every penalized parameter.
     ///
-    /// NaN in a gradient stays NaN. The store is marked by one entry of its own, so that a proximal optimizer can refuse it.
+    /// NaN in a gradient stays NaN. The store is marked as by [`penalty`](Self::penalty), so that a proximal optimizer can refuse it.
     ///
     /// ```no_run
     /// # fn step(loss: &candle_core::Tensor, regularizer: &l1_core::Regularizer, opt: &mut candle_nn::SGD) -> l1_core::Result<()> {

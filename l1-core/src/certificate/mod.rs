@@ -177,7 +177,8 @@ impl Regularizer {
     /// much it has not. What it computes is said at [`Stationarity`].
     ///
     /// * `grads`: gradients of the **data loss alone** at the weights as they are now: of the full batch
-    ///   (`loss.backward()?`), or [`MeanGradients`] of many. Gradients that hold the penalty already do not compile here.
+    ///   (`loss.backward()?`), or [`MeanGradients`] of many. [`RegularizedGrads`](crate::RegularizedGrads)
+    ///   do not compile here, and those of a loss with the penalty in it are refused.
     ///
     /// A declared `decay` is no part of Ω. With an optimizer that applies it,
     /// [`Stepper::stationarity`](crate::Stepper::stationarity) says how far the model is from what that optimizer solves.

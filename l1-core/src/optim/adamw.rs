@@ -115,9 +115,9 @@ impl ParamsProxAdamW {
 /// # Errors
 /// * `new`: a hyperparameter out of its range, a decay above 1/lr, no penalized or decayed parameter at all or none among the variables
 ///   (those that are not among them are left alone: pass the variables of every `VarMap`).
-/// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
-///   a gradient with NaN or ±∞, a learning rate out of its range, gradients that hold the
-///   penalty already. An unpenalized variable without a gradient is left alone.
+/// * `step`, before anything is written: a penalized variable without a gradient (see
+///   [`OnMissingGradient`](crate::OnMissingGradient)), a gradient of another shape, dtype or device, a gradient with NaN or ±∞, a
+///   learning rate out of its range, gradients that hold the penalty already. An unpenalized variable without a gradient is left alone.
 pub type ProxAdamW = Stepper<ParamsProxAdamW>;
 
 /// What [`ProxAdamW`] counts for a variable.

@@ -144,7 +144,8 @@ impl Charged {
 /// # Errors
 /// * `new`: a hyperparameter out of its range, no penalized parameter at all or none among the variables (penalized parameters that are
 ///   not among them are left alone: pass the variables of every `VarMap`).
-/// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
+/// * `step`, before anything is written: a penalized variable without a gradient (see
+///   [`OnMissingGradient`](crate::OnMissingGradient)), a gradient of another shape, dtype or device,
 ///   a gradient with NaN or ±∞ (with [`Guard::InPass`] only its own coordinates are left alone), a learning rate out of its range,
 ///   gradients that hold the penalty already. An unpenalized variable without a gradient is left alone.
 pub type FtrlProximal = Stepper<ParamsFtrl>;

@@ -52,7 +52,8 @@ impl<C> ParamsProximal<C> {
 /// # Errors
 /// * `new`: no penalized parameter at all or none among the variables (penalized parameters that are
 ///   not among them are left alone: pass the variables of every `VarMap`); the inner optimizer's own errors.
-/// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
+/// * `step`, before anything is written: a penalized variable without a gradient (see
+///   [`OnMissingGradient`](crate::OnMissingGradient)), a gradient of another shape, dtype or device,
 ///   a gradient with NaN or ±∞, a learning rate that is negative or not finite, gradients that hold the penalty
 ///   already.
 #[derive(Debug)]
