@@ -172,7 +172,7 @@ pub enum Error {
         path: ParamPath,
         /// What is known of the cause.
         cause: MissingCause,
-        /// The other penalized parameters without one.
+        /// The other penalized parameters without one (of `check_gradients_with`: those for which the same was found).
         others: Vec<ParamPath>,
     },
 

@@ -13,7 +13,7 @@ impl Regularizer {
     /// with the likely cause, and a loss that holds the penalty already. Nothing is changed.
     ///
     /// candle says nothing where gradients stop: `LayerNorm`, `RmsNorm` and `softmax_last_dim` have no backward on contiguous input.
-    /// What a layer before them has learnt is then nothing, and a penalty in the loss shrinks it to 0.
+    /// Layers before them learn nothing then, and a penalty in the loss shrinks them to 0.
     ///
     /// * `data_loss`: the loss without the penalty, a scalar, of any batch that all parameters take part in.
     ///
