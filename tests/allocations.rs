@@ -63,7 +63,10 @@ fn by_candle(vars: &[Var], written: usize) -> Allocated {
 
 /// What some steps allocate after the first two.
 fn by_steps(model: &Many, guard: Guard, make: Make) -> Allocated {
-    let mut step = make(model.regularizer().unwrap(), model.weights.clone(), guard);
+    let regularizer = model.regularizer().unwrap();
+    // Its marks exist, so that a step looks for them.
+    drop(regularizer.penalty().unwrap());
+    let mut step = make(regularizer, model.weights.clone(), guard);
     let gradients = [0, 1].map(|index| model.store(&model.gradients(index)));
     gradients.iter().for_each(|gradients| step(gradients).unwrap());
     allocated(|| (0..STEPS).for_each(|index| step(&gradients[index % 2]).unwrap()))

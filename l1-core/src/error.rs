@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use candle_core::{DType, DeviceLocation, Shape};
 
-use crate::{Grouping, Guard, LeftOut, ParamPath, RoleName, kernel::Place};
+use crate::{Grouping, Guard, LeftOut, MissingCause, ParamPath, RoleName, kernel::Place, missing::nor};
 
 /// `Result` with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -164,12 +164,16 @@ pub enum Error {
         why: String,
     },
 
-    /// Gradients that hold the penalty already were given to a proximal optimizer or to a certificate, which would charge it again.
+    /// Gradients that hold a parameter's penalty already were given to what would charge it again: a proximal optimizer, a
+    /// certificate, or `add_subgradient`. Cause: the penalty is in the loss too. Cure: the loss alone.
     #[error(
-        "these gradients hold the penalty already (`add_subgradient`), and a proximal optimizer or a certificate would charge \
-         it a second time: give it the gradients of the loss alone"
+        "{path}: these gradients hold its penalty already (`penalty()` in the loss, or `add_subgradient`), and here it would be charged \
+         a second time: give the gradients of the loss alone, or train loss + penalty with candle's own optimizers"
     )]
-    ChargedTwice,
+    ChargedTwice {
+        /// The first parameter that would be charged twice.
+        path: ParamPath,
+    },
 
     /// None of the penalized or decayed parameters is among the variables given to the optimizer. Cause: variables of another
     /// model or another `VarMap`.
@@ -211,18 +215,20 @@ pub enum Error {
         what: String,
     },
 
-    /// A penalized parameter got no gradient: it would be shrunk by the penalty alone. Cause: it does not reach the loss, or a
-    /// layer between has no backward (candle's `LayerNorm`, `RmsNorm` and `softmax_last_dim` on contiguous input). Cure: train
-    /// with `candle_nn::ops::layer_norm_slow`, `RmsNorm::forward_diff` and `candle_nn::ops::softmax`; insert a gradient of zeros
-    /// for a part that sits out a batch; `skip` what is never to be penalized.
+    /// A penalized parameter got no gradient: it would be shrunk by the penalty alone. Cause and cure: see [`MissingCause`]. A part that
+    /// sits out some batches is for [`OnMissingGradient`](crate::OnMissingGradient) to decide.
+    /// [`Regularizer::check_gradients_with`](crate::Regularizer::check_gradients_with) finds out whether it takes part in the loss.
     #[error(
-        "{path}: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it. Does it take part in \
-         the loss? If it does: candle's LayerNorm, RmsNorm and softmax_last_dim stop gradients; train with \
-         `ops::layer_norm_slow`, `RmsNorm::forward_diff`, `ops::softmax`. If it is never to be penalized, declare `#[l1(skip)]`"
+        "{path}: penalized, but the loss gave it no gradient{}, so that the penalty alone would shrink it. {cause}",
+        nor(others)
     )]
     MissingGradient {
         /// The parameter.
         path: ParamPath,
+        /// What is known of the cause.
+        cause: MissingCause,
+        /// The other penalized parameters without one (of `check_gradients_with`: those for which the same was found).
+        others: Vec<ParamPath>,
     },
 
     /// A gradient holds NaN or an infinity. What was changed is said by `guard`: nothing at all with [`Guard::Before`], all
@@ -556,7 +562,8 @@ pub enum Error {
     #[error(transparent)]
     Candle(candle_core::Error),
 
-    /// The loss given to [`Fista`](crate::Fista) is no scalar.
+    /// The loss is no scalar: that given to [`Fista`](crate::Fista), or to
+    /// [`Regularizer::check_gradients`](crate::Regularizer::check_gradients).
     #[error("the loss has shape {found:?} (expected a scalar: end it with `mean_all()?` or `sum_all()?`)")]
     LossShape {
         /// The loss's shape.

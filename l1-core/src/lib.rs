@@ -55,6 +55,7 @@
 //! | declare by name | [`Regularizer::builder`]: [`RegularizerBuilder`] |
 //! | was anything left out? | [`Regularizer::coverage`]: [`Coverage`] |
 //! | what came of it | [`Regularizer`], [`Param`], [`Role`], [`Decision`], [`Report`] |
+//! | before training | [`Regularizer::check_gradients`]: does the loss reach every penalized parameter? |
 //! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`], [`Fista`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
 //! | certify | [`Regularizer::stationarity`], [`Stepper::stationarity`]: [`Stationarity`]; [`MeanGradients`] of minibatches |
 //! | how far from the minimum | [`Regularizer::duality_gap`], [`LinearProblem`], [`Gap`] |
@@ -76,10 +77,14 @@ mod error;
 mod exact;
 mod explain;
 mod gradient;
+mod gradient_check;
 mod guard;
 pub mod kernel;
 mod layers;
 mod located;
+mod mark;
+mod missing;
+mod on_missing_gradient;
 pub mod optim;
 mod param;
 mod penalty;
@@ -110,6 +115,8 @@ pub use guard::Guard;
 pub use kernel::{Norm, Place};
 #[cfg(feature = "derive")]
 pub use l1_derive::Regularized;
+pub use missing::MissingCause;
+pub use on_missing_gradient::OnMissingGradient;
 pub use optim::{
     Charged, Fista, FtrlProximal, NonFinite, ParamsFista, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ParamsProximal,
     ProxAdamW, ProxSgd, Proximal, Solution, Stepper, Stop, clip_grad_norm, clip_grad_norm_with, clip_grad_value,

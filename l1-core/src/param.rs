@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use candle_core::{DType, Tensor};
 use serde::{Serialize, Serializer};
 
-use crate::Penalty;
+use crate::{Penalty, mark::Mark};
 
 /// A dotted path such as `encoder.fc1.weight`: the name that `VarBuilder::pp` gives a tensor when fields and prefixes agree.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -267,6 +267,7 @@ pub struct Param {
     /// Whether only a rule for names knows of it, and no model shows it.
     pub(crate) hidden: bool,
     pub(crate) tensor: Tensor,
+    pub(crate) mark: Arc<Mark>,
 }
 
 impl Param {

@@ -6,8 +6,8 @@ use candle_core::{DType, Tensor, TensorId, backprop::GradStore};
 use candle_nn::VarMap;
 
 use crate::{
-    Coverage, Error, Param, ParamPath, Penalty, Reason, Regularized, RegularizedGrads, RegularizerBuilder, Report,
-    Result, explain, gradient, kernel,
+    Coverage, Error, OnMissingGradient, Param, ParamPath, Penalty, Reason, Regularized, RegularizedGrads,
+    RegularizerBuilder, Report, Result, explain, gradient, kernel,
     penalty::{STRENGTH, is_strength},
     resolve,
     visitor::{Found, Unvisited},
@@ -189,8 +189,12 @@ impl Regularizer {
     /// else F32 ([`penalty_like`](Self::penalty_like) takes the dtype of a bf16 loss); its device is that of the parameters.
     ///
     /// A parameter that the loss gives no gradient (behind candle's `LayerNorm`, `RmsNorm` or `softmax_last_dim`, say) is shrunk
-    /// to nothing by a penalty in the loss, unnoticed; [`add_subgradient`](Self::add_subgradient) and the proximal optimizers
-    /// refuse it.
+    /// to nothing by a penalty in the loss, unnoticed; [`check_gradients`](Self::check_gradients) finds it before training, and
+    /// [`add_subgradient`](Self::add_subgradient) and the proximal optimizers refuse it.
+    ///
+    /// What is charged here must not be charged again: beside the gradients of the weights `backward` leaves a mark for each, a scalar,
+    /// and a proximal optimizer or a certificate that penalizes one of these parameters refuses such gradients
+    /// ([`Error::ChargedTwice`]). A joint loss may hold the penalty of another model, and with a scale of 0 nothing is charged.
     ///
     /// ```
     /// use candle_core::{Device, Var};
@@ -216,7 +220,8 @@ impl Regularizer {
         self.check_in_loss()?;
         let wide = self.penalized().any(|(param, _)| param.tensor.dtype() == DType::F64);
         let dtype = if wide { DType::F64 } else { DType::F32 };
-        let terms = self.penalized().map(|(param, penalty)| kernel::penalty(&param.tensor, &penalty, dtype));
+        let terms =
+            self.penalized().map(|(param, penalty)| kernel::penalty(&param.tensor, &penalty, dtype, &param.mark));
         let mut terms = terms.collect::<Result<Vec<_>>>()?;
         // In a tree: `backward` walks the graph by recursion, and a chain of thousands of sums would overflow its stack.
         while terms.len() > 1 {
@@ -253,7 +258,7 @@ impl Regularizer {
     /// Adds the penalty's subgradient (for l1 `λ·sign(w)`, sign(0) = 0; see [`kernel::subgradient`](crate::kernel::subgradient)) to the gradients of a loss in place: what [`penalty`](Self::penalty) in the loss does,
     /// in one pass over weights and gradients, and with a check that the loss reaches every penalized parameter.
     ///
-    /// NaN in a gradient stays NaN. The store is marked by one entry of its own, so that a proximal optimizer can refuse it.
+    /// NaN in a gradient stays NaN. The store is marked as by [`penalty`](Self::penalty), so that a proximal optimizer can refuse it.
     ///
     /// ```no_run
     /// # fn step(loss: &candle_core::Tensor, regularizer: &l1_core::Regularizer, opt: &mut candle_nn::SGD) -> l1_core::Result<()> {
@@ -265,28 +270,52 @@ impl Regularizer {
     /// ```
     ///
     /// # Errors
-    /// All before anything is written: [`Error::NothingPenalized`], [`Error::NotInLoss`], [`Error::DecayUnused`], [`Error::MissingGradient`] where the
-    /// loss gave a penalized parameter no gradient, [`Error::GradientShape`], [`Error::GradientDType`],
-    /// [`Error::GradientDevice`].
-    pub fn add_subgradient(&self, mut grads: GradStore) -> Result<RegularizedGrads> {
+    /// All before anything is written: [`Error::NothingPenalized`], [`Error::NotInLoss`], [`Error::DecayUnused`],
+    /// [`Error::ChargedTwice`] where the gradients hold the penalty already, [`Error::MissingGradient`] where the loss gave a penalized
+    /// parameter no gradient, [`Error::GradientShape`], [`Error::GradientDType`], [`Error::GradientDevice`].
+    pub fn add_subgradient(&self, grads: GradStore) -> Result<RegularizedGrads> {
+        self.add_subgradient_with(grads, OnMissingGradient::Error)
+    }
+
+    /// [`add_subgradient`](Self::add_subgradient) with a choice of what becomes of penalized parameters without a gradient.
+    ///
+    /// # Errors
+    /// As [`add_subgradient`](Self::add_subgradient), but [`Error::MissingGradient`] with [`OnMissingGradient::Error`] alone.
+    pub fn add_subgradient_with(
+        &self,
+        mut grads: GradStore,
+        on_missing_gradient: OnMissingGradient,
+    ) -> Result<RegularizedGrads> {
         self.check_in_loss()?;
-        RegularizedGrads::refuse(&grads)?;
+        self.refuse_charged(&grads)?;
         let mut taken = gradient::Taken::by(self.penalized().map(|(param, _)| &param.tensor));
-        let mut planned = Vec::new();
+        let (mut planned, mut charged) = (Vec::new(), Vec::new());
         for (param, penalty) in self.penalized() {
             let grad = match grads.get(&param.tensor) {
-                Some(grad) => grad,
+                Some(grad) => {
+                    gradient::check_layout(|| param.path.clone(), &param.tensor, grad)?;
+                    taken.write(grad)?
+                }
                 None if penalty.is_none() => continue,
-                None => return Err(Error::MissingGradient { path: param.path.clone() }),
+                None => match on_missing_gradient {
+                    OnMissingGradient::Error => {
+                        return Err(self.missing_gradient(&param.path, |tensor| grads.get(tensor).is_some()));
+                    }
+                    OnMissingGradient::Skip => continue,
+                    OnMissingGradient::Shrink => param.tensor.detach().zeros_like()?,
+                },
             };
-            gradient::check_layout(|| param.path.clone(), &param.tensor, grad)?;
-            planned.push((taken.write(grad)?, &param.tensor, penalty));
+            planned.push((grad, &param.tensor, penalty));
+            if !penalty.is_none() {
+                charged.push(param);
+            }
         }
         let sums = kernel::add_subgradients(&planned)?;
         for ((_, w, _), sum) in planned.iter().zip(sums) {
             grads.insert(w, sum);
         }
-        RegularizedGrads::mark(grads)
+        charged.into_iter().try_for_each(|param| param.mark_charged(&mut grads))?;
+        Ok(RegularizedGrads::new(grads))
     }
 
     /// A table of every parameter: path, shape, role, decision, λ, zeros, norm.

@@ -6,6 +6,7 @@ use candle_core::{DeviceLocation, TensorId};
 
 use crate::{
     Decision, Error, Param, ParamPath, Penalty, Reason, Result, explain, kernel,
+    mark::Mark,
     visitor::{Declaration, Declared, Entry, Found},
 };
 
@@ -121,6 +122,7 @@ fn merge_ties(found: &Found) -> Result<Vec<Param>> {
         decay: decay.value.ok(),
         hidden: entry.hidden,
         tensor: entry.tensor.clone(),
+        mark: Mark::of(&entry.tensor),
     };
     Ok(tied.into_iter().map(param).collect())
 }

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
 use candle_nn::{AdamW, Module, Optimizer, ParamsAdamW, SGD};
 use l1_core::{
-    Error, Guard, ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd, Proximal, Regularized, Rule,
-    Visitor,
+    Error, Guard, MissingCause, ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd, Proximal,
+    Regularized, Rule, Visitor,
 };
 
 use crate::{
@@ -126,9 +126,10 @@ fn a_gradient_of_another_shape_is_refused() {
 fn a_penalized_variable_without_a_gradient_is_refused_with_the_likely_cause() {
     assert_refused(
         |model, grads| drop(grads.remove(&model.second)),
-        "second: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it. Does it take part in \
-         the loss? If it does: candle's LayerNorm, RmsNorm and softmax_last_dim stop gradients; train with `ops::layer_norm_slow`, \
-         `RmsNorm::forward_diff`, `ops::softmax`. If it is never to be penalized, declare `#[l1(skip)]`",
+        "second: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it. Is it used in the forward \
+         pass? If not in every batch, set `on_missing_gradient` to `Skip`; if it is never to be penalized, declare `#[l1(skip)]`. If it \
+         is used, something behind it stops gradients: candle's `softmax_last_dim` (train with `candle_nn::ops::softmax`), `detach`, \
+         a comparison, …",
     );
 }
 
@@ -149,7 +150,7 @@ fn adding_the_subgradient_refuses_what_a_step_refuses() {
     let regularizer = model.regularizer().unwrap();
     let mut grads = model.grads();
     grads.remove(&model.second);
-    assert!(matches!(regularizer.add_subgradient(grads), Err(Error::MissingGradient { path }) if path == "second"));
+    assert!(matches!(regularizer.add_subgradient(grads), Err(Error::MissingGradient { path, .. }) if path == "second"));
     let mut grads = model.grads();
     let first = grads.get(&model.first).unwrap().clone();
     let before = flat(&first);
@@ -251,11 +252,11 @@ fn gradients_that_hold_the_penalty_already_are_refused_by_every_proximal_optimiz
     let regularizer = model.regularizer().unwrap();
     for (name, mut step) in optimizers(&model) {
         let grads = regularizer.add_subgradient(model.grads()).unwrap();
-        assert!(matches!(Error::from(step(&grads).unwrap_err()), Error::ChargedTwice), "{name}");
-        assert!(matches!(Error::from(step(&grads.into_inner()).unwrap_err()), Error::ChargedTwice), "{name}");
+        assert!(matches!(Error::from(step(&grads).unwrap_err()), Error::ChargedTwice { .. }), "{name}");
+        assert!(matches!(Error::from(step(&grads.into_inner()).unwrap_err()), Error::ChargedTwice { .. }), "{name}");
     }
     let once = regularizer.add_subgradient(model.grads()).unwrap();
-    assert!(matches!(regularizer.add_subgradient(once.into_inner()), Err(Error::ChargedTwice)));
+    assert!(matches!(regularizer.add_subgradient(once.into_inner()), Err(Error::ChargedTwice { .. })));
     assert_eq!(model.values(), before);
 }
 
@@ -311,11 +312,15 @@ fn a_layer_norm_that_cuts_the_gradients_is_noticed() {
     let cut = loss(&|x| net.norm.forward(x).unwrap());
     let regularizer = net.regularizer().unwrap();
     let mut opt = ProxAdamW::new(varmap.all_vars(), ParamsProxAdamW::new(regularizer.clone())).unwrap();
+    let named = MissingCause::Norm { norm: "norm".into() };
     for error in [
         Error::from(opt.backward_step(&cut).unwrap_err()),
         regularizer.add_subgradient(cut.backward().unwrap()).unwrap_err(),
     ] {
-        assert!(matches!(&error, Error::MissingGradient { path } if *path == "fc1.weight"), "{error}");
+        assert!(
+            matches!(&error, Error::MissingGradient { path, cause, .. } if *path == "fc1.weight" && *cause == named),
+            "{error}"
+        );
     }
     // The way out that the message names.
     let slow =

@@ -3,6 +3,7 @@
 mod bad_input;
 mod certificate;
 mod certificate_peers;
+mod charged_twice;
 mod checkpoint;
 mod clipping;
 mod composed;
@@ -17,6 +18,7 @@ mod guard;
 mod huge;
 mod in_the_loss;
 mod kernels;
+mod missing_gradients;
 mod models;
 mod penalties;
 mod plain_optimizers;

@@ -10,9 +10,11 @@
 //! | [`lambda_max`] | the smallest λ that holds each group at 0 |
 //! | [`scale_max`] | the smallest factor of λ and element that does |
 
+use std::sync::Arc;
+
 use candle_core::{DType, Tensor, Var};
 
-use crate::{Error, Penalty, Result, penalty::Layout};
+use crate::{Error, Penalty, Result, mark::Mark, penalty::Layout};
 
 mod access;
 mod chunks;
@@ -175,14 +177,16 @@ pub(crate) fn prox_in_place(w: &Var, penalty: &Penalty, step: f64) -> Result<()>
     }
 }
 
-/// The penalty of one tensor as a differentiable scalar of the given dtype.
-pub(crate) fn penalty(w: &Tensor, penalty: &Penalty, dtype: DType) -> Result<Tensor> {
+/// The penalty of one tensor as a differentiable scalar of the given dtype. Where it charges something, `backward` leaves an entry
+/// for the mark.
+pub(crate) fn penalty(w: &Tensor, penalty: &Penalty, dtype: DType, mark: &Arc<Mark>) -> Result<Tensor> {
     check_dtype("w", w)?;
     if on_cpu(w) {
-        Ok(w.contiguous()?.apply_op1(in_loss::InLoss { penalty: *penalty, dtype })?)
-    } else {
-        composed::penalty(w, penalty, dtype)
+        let in_loss = in_loss::InLoss { penalty: *penalty, dtype, mark: mark.clone() };
+        return Ok(w.contiguous()?.apply_op2(mark.variable(w)?, in_loss)?);
     }
+    let term = composed::penalty(w, penalty, dtype)?;
+    if penalty.is_none() { Ok(term) } else { composed::marked(&term, mark, w) }
 }
 
 /// `grad + ∂Ω(w)` of many tensors as one job, in place where the device allows it; each pair contiguous, of one dtype, on one

@@ -9,7 +9,7 @@ use super::{
     vars::{self, Planned},
 };
 use crate::{
-    Guard, Regularizer, Result,
+    Guard, OnMissingGradient, Regularizer, Result,
     certificate::DecayFactors,
     kernel::{AdamWStep, OptimizerStep, distance::wide},
 };
@@ -42,6 +42,8 @@ pub struct ParamsProxAdamW {
     pub amsgrad: bool,
     /// What is done about gradients with NaN or ±∞. [`Guard::Before`] at first.
     pub guard: Guard,
+    /// What is done about penalized parameters without a gradient. [`OnMissingGradient::Error`] at first.
+    pub on_missing_gradient: OnMissingGradient,
     /// Which parameters are penalized, and how.
     pub regularizer: Regularizer,
 }
@@ -50,8 +52,17 @@ impl ParamsProxAdamW {
     /// lr 0.001, β 0.9 and 0.999, ε 1e-8, no weight decay, no AMSGrad.
     #[must_use]
     pub fn new(regularizer: Regularizer) -> Self {
-        let guard = Guard::default();
-        Self { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, amsgrad: false, guard, regularizer }
+        Self {
+            lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            amsgrad: false,
+            guard: Guard::default(),
+            on_missing_gradient: OnMissingGradient::default(),
+            regularizer,
+        }
     }
 }
 
@@ -104,9 +115,9 @@ impl ParamsProxAdamW {
 /// # Errors
 /// * `new`: a hyperparameter out of its range, a decay above 1/lr, no penalized or decayed parameter at all or none among the variables
 ///   (those that are not among them are left alone: pass the variables of every `VarMap`).
-/// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
-///   a gradient with NaN or ±∞, a learning rate out of its range, gradients that hold the
-///   penalty already. An unpenalized variable without a gradient is left alone.
+/// * `step`, before anything is written: a penalized variable without a gradient (see
+///   [`OnMissingGradient`](crate::OnMissingGradient)), a gradient of another shape, dtype or device, a gradient with NaN or ±∞, a
+///   learning rate out of its range, gradients that hold the penalty already. An unpenalized variable without a gradient is left alone.
 pub type ProxAdamW = Stepper<ParamsProxAdamW>;
 
 /// What [`ProxAdamW`] counts for a variable.
@@ -124,7 +135,8 @@ impl Method for ParamsProxAdamW {
     const NAME: &'static str = "ProxAdamW";
 
     fn shared(&self) -> Shared<'_> {
-        Shared { lr: self.lr, guard: self.guard, regularizer: &self.regularizer }
+        let &Self { lr, guard, on_missing_gradient, ref regularizer, .. } = self;
+        Shared { lr, guard, on_missing_gradient, regularizer }
     }
 
     fn shared_mut(&mut self) -> (&mut f64, &mut Regularizer) {

@@ -5,7 +5,7 @@ use candle_nn::Optimizer;
 
 use super::vars;
 use crate::{
-    RegularizedGrads, Regularizer, Result,
+    OnMissingGradient, Regularizer, Result,
     gradient::{self, Taken},
     kernel,
 };
@@ -15,15 +15,17 @@ use crate::{
 pub struct ParamsProximal<C> {
     /// Parameters of the inner optimizer.
     pub optimizer: C,
+    /// What is done about penalized parameters without a gradient. [`OnMissingGradient::Error`] at first.
+    pub on_missing_gradient: OnMissingGradient,
     /// Which parameters are penalized, and how.
     pub regularizer: Regularizer,
 }
 
 impl<C> ParamsProximal<C> {
-    /// Both parts.
+    /// Both parts; a missing gradient is an error.
     #[must_use]
     pub fn new(optimizer: C, regularizer: Regularizer) -> Self {
-        Self { optimizer, regularizer }
+        Self { optimizer, on_missing_gradient: OnMissingGradient::default(), regularizer }
     }
 }
 
@@ -50,13 +52,15 @@ impl<C> ParamsProximal<C> {
 /// # Errors
 /// * `new`: no penalized parameter at all or none among the variables (penalized parameters that are
 ///   not among them are left alone: pass the variables of every `VarMap`); the inner optimizer's own errors.
-/// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
+/// * `step`, before anything is written: a penalized variable without a gradient (see
+///   [`OnMissingGradient`](crate::OnMissingGradient)), a gradient of another shape, dtype or device,
 ///   a gradient with NaN or ±∞, a learning rate that is negative or not finite, gradients that hold the penalty
 ///   already.
 #[derive(Debug)]
 pub struct Proximal<O> {
     inner: O,
     vars: Vec<Var>,
+    on_missing_gradient: OnMissingGradient,
     regularizer: Regularizer,
 }
 
@@ -90,11 +94,11 @@ impl<O: Optimizer> Proximal<O> {
         let in_range = lr <= f32::MAX.into() || !vars::any_narrow(self.vars.iter());
         vars::check("lr", lr, in_range, "at most 3.4e38 where the arithmetic is f32")?;
         vars::check_covers(&self.regularizer, self.vars.iter())?;
-        RegularizedGrads::refuse(grads)?;
         let taken = Taken::by(self.vars.iter().map(|var| var.as_tensor()));
         let mut work = Vec::new();
         for (index, var) in self.vars.iter().enumerate() {
-            let Some(planned) = vars::plan(index, var, grads, &self.regularizer, &taken)? else { continue };
+            let planned = vars::plan(index, var, grads, &self.regularizer, &taken, self.on_missing_gradient)?;
+            let Some(planned) = planned else { continue };
             gradient::check_finite(|| vars::path(index, var, &self.regularizer), &planned.grad)?;
             // A prox of nothing would still be a pass over the weights.
             if !planned.penalty.is_none() {
@@ -113,8 +117,9 @@ impl<O: Optimizer> Optimizer for Proximal<O> {
         let vars = vars::distinct(vars)?;
         params.regularizer.refuse_decay("Proximal")?;
         vars::check_covers(&params.regularizer, vars.iter())?;
-        let inner = O::new(vars.clone(), params.optimizer)?;
-        Ok(Self { inner, vars, regularizer: params.regularizer })
+        let ParamsProximal { optimizer, on_missing_gradient, regularizer } = params;
+        let inner = O::new(vars.clone(), optimizer)?;
+        Ok(Self { inner, vars, on_missing_gradient, regularizer })
     }
 
     fn step(&mut self, grads: &GradStore) -> CandleResult<()> {

@@ -9,7 +9,7 @@ use super::{
     vars::{self, Planned},
 };
 use crate::{
-    Guard, Regularizer, Result,
+    Guard, OnMissingGradient, Regularizer, Result,
     certificate::DecayFactors,
     kernel::{OptimizerStep, SgdStep},
 };
@@ -39,6 +39,8 @@ pub struct ParamsProxSgd {
     pub weight_decay: f64,
     /// What is done about gradients with NaN or ±∞. [`Guard::Before`] at first.
     pub guard: Guard,
+    /// What is done about penalized parameters without a gradient. [`OnMissingGradient::Error`] at first.
+    pub on_missing_gradient: OnMissingGradient,
     /// Which parameters are penalized, and how.
     pub regularizer: Regularizer,
 }
@@ -47,8 +49,16 @@ impl ParamsProxSgd {
     /// lr 0.01 and everything else off.
     #[must_use]
     pub fn new(regularizer: Regularizer) -> Self {
-        let guard = Guard::default();
-        Self { lr: 0.01, momentum: 0.0, dampening: 0.0, nesterov: false, weight_decay: 0.0, guard, regularizer }
+        Self {
+            lr: 0.01,
+            momentum: 0.0,
+            dampening: 0.0,
+            nesterov: false,
+            weight_decay: 0.0,
+            guard: Guard::default(),
+            on_missing_gradient: OnMissingGradient::default(),
+            regularizer,
+        }
     }
 }
 
@@ -101,9 +111,9 @@ impl ParamsProxSgd {
 /// # Errors
 /// * `new`: a hyperparameter out of its range, a decay above 1/lr, no penalized or decayed parameter at all or none among the variables
 ///   (those that are not among them are left alone: pass the variables of every `VarMap`).
-/// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
-///   a gradient with NaN or ±∞, a learning rate out of its range, gradients that hold the
-///   penalty already. An unpenalized variable without a gradient is left alone.
+/// * `step`, before anything is written: a penalized variable without a gradient (see
+///   [`OnMissingGradient`](crate::OnMissingGradient)), a gradient of another shape, dtype or device, a gradient with NaN or ±∞, a
+///   learning rate out of its range, gradients that hold the penalty already. An unpenalized variable without a gradient is left alone.
 pub type ProxSgd = Stepper<ParamsProxSgd>;
 
 /// What [`ProxSgd`] keeps of a variable's history.
@@ -122,7 +132,8 @@ impl Method for ParamsProxSgd {
     const NAME: &'static str = "ProxSgd";
 
     fn shared(&self) -> Shared<'_> {
-        Shared { lr: self.lr, guard: self.guard, regularizer: &self.regularizer }
+        let &Self { lr, guard, on_missing_gradient, ref regularizer, .. } = self;
+        Shared { lr, guard, on_missing_gradient, regularizer }
     }
 
     fn shared_mut(&mut self) -> (&mut f64, &mut Regularizer) {

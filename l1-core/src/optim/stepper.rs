@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::vars::{self, Planned};
 use crate::{
-    DataGradients, Error, Guard, ParamPath, ParamsStationarity, RegularizedGrads, Regularizer, Result, Stationarity,
+    DataGradients, Error, Guard, OnMissingGradient, ParamPath, ParamsStationarity, Regularizer, Result, Stationarity,
     certificate::{self, DecayFactors, Subject},
     gradient::Taken,
     kernel::{self, OptimizerStep, Source, Work, first_non_finite},
@@ -69,6 +69,8 @@ pub struct Shared<'m> {
     pub lr: f64,
     /// What is done about gradients that are not finite.
     pub guard: Guard,
+    /// What is done about penalized parameters without a gradient.
+    pub on_missing_gradient: OnMissingGradient,
     /// Which parameters are penalized, and how.
     pub regularizer: &'m Regularizer,
 }
@@ -179,7 +181,7 @@ impl<M: Method> Stepper<M> {
                 subjects.push(Subject::unpenalized(self.path(index), &work.var));
             }
         }
-        certificate::certify(subjects, grads, params)
+        certificate::certify(regularizer, subjects, grads, params)
     }
 
     /// The variables, each with the tensors of its state and its progress.
@@ -215,12 +217,11 @@ impl<M: Method> Stepper<M> {
         self.check(&self.params)?;
         // Again at each step: the regularizer may have been replaced.
         vars::check_covers(self.regularizer(), self.vars())?;
-        RegularizedGrads::refuse(grads)?;
         let Self { work, progress, taken, params, .. } = self;
         for (index, (work, progress)) in work.iter_mut().zip(progress).enumerate() {
-            let Some(planned) = vars::plan(index, &work.var, grads, params.shared().regularizer, taken)? else {
-                continue;
-            };
+            let Shared { regularizer, on_missing_gradient, .. } = params.shared();
+            let planned = vars::plan(index, &work.var, grads, regularizer, taken, on_missing_gradient)?;
+            let Some(planned) = planned else { continue };
             let (step, next) = params.next(progress.0, &planned);
             progress.1 = next;
             work.next = Some((planned.grad, step));
