@@ -17,6 +17,7 @@ mod guard;
 mod huge;
 mod in_the_loss;
 mod kernels;
+mod master_weights;
 mod models;
 mod penalties;
 mod plain_optimizers;

@@ -40,6 +40,9 @@ pub struct ParamsProxAdamW {
     /// AMSGrad: the largest v so far in place of v (Reddi, Kale & Kumar 2018). As in PyTorch it is the largest before the bias
     /// correction, by which alone p can still grow: up to `1/√(1 − β₂)` times. Off at first.
     pub amsgrad: bool,
+    /// Steps an f32 copy of each bf16 and f16 variable, and rounds it into the variable after the step. Off at first. See
+    /// [`ProxAdamW`](ProxAdamW#half-types).
+    pub master_weights: bool,
     /// What is done about gradients with NaN or ±∞. [`Guard::Before`] at first.
     pub guard: Guard,
     /// Which parameters are penalized, and how.
@@ -50,8 +53,17 @@ impl ParamsProxAdamW {
     /// lr 0.001, β 0.9 and 0.999, ε 1e-8, no weight decay, no AMSGrad.
     #[must_use]
     pub fn new(regularizer: Regularizer) -> Self {
-        let guard = Guard::default();
-        Self { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, amsgrad: false, guard, regularizer }
+        Self {
+            lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            amsgrad: false,
+            master_weights: false,
+            guard: Guard::default(),
+            regularizer,
+        }
     }
 }
 
@@ -80,8 +92,6 @@ impl ParamsProxAdamW {
 /// * A penalized entry whose gradients have all been 0 has `p = lr/ε`: one step sets it to exactly 0, whatever its size
 ///   (`|w| ≤ lr·λ/ε`). That is right at a fixed point, but it empties pretrained weights that the first batches do not touch,
 ///   rows of an embedding above all. A larger ε bounds p; [`ProxSgd`](super::ProxSgd) has no such steps; `skip` spares the field.
-/// * Moments of bf16 and f16 variables are kept in f32, but the weights are rounded: a move below half an ulp of a weight is
-///   lost, so that fixed points are stationary up to `ulp(w)/(2p)` only. Keep weights in f32 where the last digits matter.
 /// * The check for NaN and ∞ is of the gradients; a weight that overflows its dtype by a finite step does so unnoticed.
 ///
 /// Gradients of the loss alone go in; no penalty in the loss. Loshchilov & Hutter 2019; the prox in the metric: Yun, Lozano &
@@ -100,6 +110,16 @@ impl ParamsProxAdamW {
 /// println!("{}", opt.regularizer().report()?);
 /// # Ok(()) }
 /// ```
+///
+/// # Half types
+/// Moments of bf16 and f16 variables are kept in f32, but the weights are rounded: a move below half an ulp of a weight is
+/// lost, so that fixed points are stationary up to `ulp(w)/(2p)` only.
+///
+/// With [`master_weights`](ParamsProxAdamW::master_weights) nothing is lost: an f32 copy is stepped as the weights of an f32 model would
+/// be by the same gradients, and its rounding is what the model has. A zero of the copy is a zero of the weight, exactly. (f16 has
+/// more of them: what is below 3e-8 rounds to 0, and comes back if the copy grows.) Entries that others have changed between two
+/// steps, as `VarMap::load` does, the copy takes from the weights. It costs 8 bytes a weight, for the copy and its gradient, and two
+/// passes; [`Checkpoint`](crate::Checkpoint)s keep the copy.
 ///
 /// # Errors
 /// * `new`: a hyperparameter out of its range, a decay above 1/lr, no penalized or decayed parameter at all or none among the variables
@@ -174,6 +194,10 @@ impl Method for ParamsProxAdamW {
             penalty: planned.penalty,
         };
         (OptimizerStep::AdamW(step), Progress { steps })
+    }
+
+    fn master_weights(&self) -> bool {
+        self.master_weights
     }
 
     fn decay_factors(&self, progress: Progress, decay: f64, state: &[Var]) -> Result<DecayFactors> {

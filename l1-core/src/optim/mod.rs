@@ -36,4 +36,5 @@ pub use fista::{Fista, ParamsFista, Solution, Stop};
 pub use ftrl::{Charged, FtrlProximal, ParamsFtrl};
 pub use proximal::{ParamsProximal, Proximal};
 pub use sgd::{ParamsProxSgd, ProxSgd};
+pub(crate) use stepper::Kept;
 pub use stepper::{Method, Stepper};

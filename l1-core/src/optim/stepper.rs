@@ -11,7 +11,7 @@ use crate::{
     DataGradients, Error, Guard, ParamPath, ParamsStationarity, RegularizedGrads, Regularizer, Result, Stationarity,
     certificate::{self, DecayFactors, Subject},
     gradient::Taken,
-    kernel::{self, OptimizerStep, Source, Work, first_non_finite},
+    kernel::{self, OptimizerStep, Source, Work, first_non_finite, master::Master},
 };
 
 /// What makes one proximal optimizer different from the next: its parameters, its state, and the step that follows from them.
@@ -47,6 +47,11 @@ pub trait Method: Clone + fmt::Debug + Send + Sync + Sealed + 'static {
     /// The next step of a variable, and its progress after it.
     #[doc(hidden)]
     fn next(&self, progress: Self::Progress, planned: &Planned) -> (OptimizerStep, Self::Progress);
+    /// Whether half variables are stepped by way of an f32 copy.
+    #[doc(hidden)]
+    fn master_weights(&self) -> bool {
+        false
+    }
     /// The decay where training ends, as a term of what is minimized.
     ///
     /// * `decay`: of this variable; > 0.
@@ -85,6 +90,16 @@ pub struct Stepper<M: Method> {
     taken: Taken,
     steps: u64,
     params: M,
+}
+
+/// What an optimizer keeps of one variable.
+pub(crate) struct Kept<'s, P> {
+    pub(crate) var: &'s Var,
+    /// The tensors of its state.
+    pub(crate) state: &'s [Var],
+    /// Its f32 copy.
+    pub(crate) master: Option<&'s Master>,
+    pub(crate) progress: P,
 }
 
 impl<M: Method> Stepper<M> {
@@ -182,9 +197,14 @@ impl<M: Method> Stepper<M> {
         certificate::certify(subjects, grads, params)
     }
 
-    /// The variables, each with the tensors of its state and its progress.
-    pub(crate) fn kept(&self) -> impl Iterator<Item = (&Var, &[Var], M::Progress)> {
-        self.work.iter().zip(&self.progress).map(|(work, progress)| (&work.var, work.state.as_slice(), progress.0))
+    /// The variables, each with all that is kept of it.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = Kept<'_, M::Progress>> {
+        self.work.iter().zip(&self.progress).map(|(Work { var, state, master, .. }, progress)| Kept {
+            var,
+            state,
+            master: master.as_ref(),
+            progress: progress.0,
+        })
     }
 
     /// Goes on from other parameters and another progress; the caller has checked both.
@@ -282,7 +302,8 @@ impl<M: Method> Optimizer for Stepper<M> {
         let work = |var: Var| {
             let state = params.state().into_iter().map(|(_, fill)| vars::state(&var, fill));
             let state = state.collect::<Result<_>>()?;
-            Ok(Work::new(var, state, None))
+            let work = Work::new(var, state, None);
+            if params.master_weights() { work.with_master() } else { Ok(work) }
         };
         let work = vars.into_iter().map(work).collect::<Result<Vec<_>, Error>>()?;
         let progress = vec![Default::default(); work.len()];
