@@ -17,6 +17,7 @@ mod guard;
 mod huge;
 mod in_the_loss;
 mod kernels;
+mod lost_penalties;
 mod master_weights;
 mod models;
 mod penalties;

@@ -41,6 +41,7 @@ pub(crate) use access::storage_key;
 pub(crate) use composed::number;
 pub(crate) use distance::groups;
 pub use distance::{LambdaMax, Stays, distances, lambda_max, scale_max};
+pub(crate) use master::is_half;
 pub use norm::Norm;
 pub(crate) use number::{is_supported, wide_dtype};
 #[doc(hidden)]

@@ -82,7 +82,7 @@ pub enum OptimizerStep {
 }
 
 impl OptimizerStep {
-    pub(super) fn penalty(&self) -> &Penalty {
+    pub(crate) fn penalty(&self) -> &Penalty {
         match self {
             Self::Sgd(step) => &step.penalty,
             Self::AdamW(step) => &step.penalty,

@@ -9,7 +9,7 @@ use super::{
     vars::{self, Planned},
 };
 use crate::{
-    Guard, Regularizer, Result,
+    Guard, Penalty, Regularizer, Result,
     certificate::DecayFactors,
     kernel::{AdamWStep, OptimizerStep, distance::wide},
 };
@@ -113,7 +113,9 @@ impl ParamsProxAdamW {
 ///
 /// # Half types
 /// Moments of bf16 and f16 variables are kept in f32, but the weights are rounded: a move below half an ulp of a weight is
-/// lost, so that fixed points are stationary up to `ulp(w)/(2p)` only.
+/// lost, so that fixed points are stationary up to `ulp(w)/(2p)` only. Where that takes back all that the penalty does to a tensor, a
+/// [`tracing`] warning says so, once for each parameter, with its path and the numbers (for those who have a subscriber:
+/// `tracing_subscriber::fmt::init()`). It is looked for after 1, 10, 100 and every 1000 steps, with p as it is then.
 ///
 /// With [`master_weights`](ParamsProxAdamW::master_weights) nothing is lost: an f32 copy is stepped as the weights of an f32 model would
 /// be by the same gradients, and its rounding is what the model has. A zero of the copy is a zero of the weight, exactly. (f16 has
@@ -194,6 +196,22 @@ impl Method for ParamsProxAdamW {
             penalty: planned.penalty,
         };
         (OptimizerStep::AdamW(step), Progress { steps })
+    }
+
+    fn penalty_alone(&self, progress: Progress, penalty: Penalty) -> Option<OptimizerStep> {
+        // Before the first gradient there is no metric.
+        let correction = (progress.steps > 0).then(|| (1.0 - self.beta2.powi(progress.steps)).recip())?;
+        let step = AdamWStep {
+            beta1: 0.0,
+            beta2: 1.0,
+            m_correction: 1.0,
+            v_correction: correction,
+            lr: self.lr,
+            eps: self.eps,
+            keep: 1.0,
+            penalty,
+        };
+        Some(OptimizerStep::AdamW(step))
     }
 
     fn master_weights(&self) -> bool {

@@ -24,6 +24,7 @@ mod adamw;
 mod clip;
 mod fista;
 mod ftrl;
+mod lost;
 mod proximal;
 mod sgd;
 mod stepper;

@@ -4,12 +4,12 @@ use candle_core::Var;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Stepper,
+    Stepper, lost,
     stepper::{Method, Sealed, Shared},
     vars::{self, Planned},
 };
 use crate::{
-    Guard, Regularizer, Result,
+    Guard, Penalty, Regularizer, Result,
     certificate::DecayFactors,
     kernel::{OptimizerStep, SgdStep},
 };
@@ -109,7 +109,9 @@ impl ParamsProxSgd {
 ///
 /// # Half types
 /// bf16 and f16 weights are rounded after each step: a move below half an ulp of a weight is lost, so that fixed points are
-/// stationary up to `ulp(w)/(2·lr·W)` only.
+/// stationary up to `ulp(w)/(2·lr·W)` only. Where that takes back all that the penalty does to a tensor, a [`tracing`] warning says so,
+/// once for each parameter, with its path and the numbers (for those who have a subscriber: `tracing_subscriber::fmt::init()`). It is
+/// looked for when the optimizer is made and after 1, 10, 100 and every 1000 steps, with the limit of W_k.
 ///
 /// With [`master_weights`](ParamsProxSgd::master_weights) nothing is lost: an f32 copy is stepped as the weights of an f32 model would be
 /// by the same gradients, and its rounding is what the model has. A zero of the copy is a zero of the weight, exactly. (f16 has more
@@ -202,6 +204,11 @@ impl Method for ParamsProxSgd {
             penalty: planned.penalty,
         };
         (OptimizerStep::Sgd(step), Progress { total_weight })
+    }
+
+    fn penalty_alone(&self, _: Progress, penalty: Penalty) -> Option<OptimizerStep> {
+        // With the W_k of the first steps a move would seem to be lost that soon is not.
+        Some(lost::scalar(self.lr * self.limit_of_total_weight(), penalty))
     }
 
     fn master_weights(&self) -> bool {
