@@ -219,6 +219,20 @@ fn curves_groups_and_ridges_are_lost_too() {
 }
 
 #[test]
+fn what_a_spectrum_makes_of_zeros_by_rounding_is_no_move() {
+    // The prox leaves the zeros beside the two blocks 0, but comes to them by sums of numbers that are not.
+    let matrix = [[1f64, 0.5, 0.0, 0.0], [0.75, 1.25, 0.0, 0.0], [0.0, 0.0, 1.0, 0.75], [0.0, 0.0, -0.5, 1.5]];
+    for dtype in HALF {
+        // The columns mixed, so that no routine sees the blocks.
+        let matrix =
+            Tensor::new(&matrix.map(|[a, b, c, d]| [c, a, d, b]), &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+        let weight = Var::from_tensor(&matrix).unwrap();
+        let model = Single { weight, rule: Rule::l1(LOST).group(Grouping::Singular) };
+        assert_eq!(warnings_of_sgd(&model, sgd).len(), 1, "{dtype:?}");
+    }
+}
+
+#[test]
 fn momentum_is_looked_at_where_it_leads() {
     // 0.1·λ is lost and 1·λ is not, which the first steps come to by and by.
     let model = Single::new(&WEIGHTS, DType::BF16, Rule::l1(5e-3));
