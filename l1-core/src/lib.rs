@@ -61,7 +61,7 @@
 //! | how far from the minimum | [`Regularizer::duality_gap`], [`LinearProblem`], [`Gap`] |
 //! | stop and go on | [`Checkpoint`] |
 //! | the mathematics | [`kernel`]: value, subgradient, prox, distance, λ_max |
-//! | what can go wrong | [`Error`] |
+//! | what can go wrong | [`Error`]; `tracing` warnings of [penalties that rounding takes back](ProxSgd#half-types) |
 //!
 //! # Features
 //!

@@ -18,6 +18,8 @@ mod guard;
 mod huge;
 mod in_the_loss;
 mod kernels;
+mod lost_penalties;
+mod master_weights;
 mod missing_gradients;
 mod models;
 mod penalties;

@@ -167,6 +167,13 @@ fn write(work: &Work, w: &Tensor, state: &[Tensor]) -> Result<()> {
     Ok(work.var.set(&w.to_dtype(work.var.dtype())?)?)
 }
 
+/// Takes the entries of which an f32 copy is not the source; see [`master::follow`](super::master::follow).
+pub fn follow(copy: &Var, w: &Var) -> Result<()> {
+    let (kept, w) = (copy.as_detached_tensor(), w.as_detached_tensor());
+    let (rounded, wide_w) = (wide(&kept.to_dtype(w.dtype())?)?, wide(&w)?);
+    Ok(copy.set(&rounded.eq(&wide_w)?.where_cond(&kept, &wide_w)?)?)
+}
+
 type Next = (Tensor, Vec<Tensor>);
 
 /// See [`SgdStep`].

@@ -28,6 +28,8 @@ mod host;
 mod in_loss;
 mod lanes;
 mod many;
+#[doc(hidden)]
+pub mod master;
 mod norm;
 mod number;
 mod pass;
@@ -41,6 +43,7 @@ pub(crate) use access::storage_key;
 pub(crate) use composed::number;
 pub(crate) use distance::groups;
 pub use distance::{LambdaMax, Stays, distances, lambda_max, scale_max};
+pub(crate) use master::is_half;
 pub use norm::Norm;
 pub(crate) use number::{is_supported, wide_dtype};
 #[doc(hidden)]
@@ -202,6 +205,16 @@ pub(crate) fn add_subgradients(work: &[(Tensor, &Tensor, Penalty)]) -> Result<Ve
 /// Takes the next step of every variable, all as one job. Returns the index of the first that has a coordinate which was left
 /// as it was for its gradient.
 pub(crate) fn steps(work: &mut [Work], source: Source) -> Result<Option<usize>> {
+    master::take_up(work)?;
+    work.iter_mut().for_each(Work::change_places);
+    let passed_over = steps_in_place(work, source);
+    work.iter_mut().for_each(Work::change_places);
+    // Also after an error in the middle: what has been stepped is seen.
+    let handed_out = master::hand_out(work);
+    passed_over.and_then(|passed_over| handed_out.map(|()| passed_over))
+}
+
+fn steps_in_place(work: &mut [Work], source: Source) -> Result<Option<usize>> {
     if work.iter().all(|work| on_cpu(&work.var)) {
         return many::steps(work, source);
     }

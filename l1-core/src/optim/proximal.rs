@@ -3,11 +3,15 @@
 use candle_core::{Result as CandleResult, Var, backprop::GradStore};
 use candle_nn::Optimizer;
 
-use super::vars;
+use super::{
+    lost::{self, Lost},
+    vars,
+};
 use crate::{
     OnMissingGradient, Regularizer, Result,
     gradient::{self, Taken},
     kernel,
+    penalty::is_strength,
 };
 
 /// What [`Proximal`] is told: the inner optimizer's own parameters, and the regularizer.
@@ -37,6 +41,9 @@ impl<C> ParamsProximal<C> {
 /// unpenalized (with Adam on the full batch each ends where `|∇f| = ελ/(1 − λ)` instead of `|∇f| = λ`), and with momentum the
 /// penalty is weakened by the factor 1 − μ. Use [`ProxAdamW`](super::ProxAdamW) and [`ProxSgd`](super::ProxSgd) there.
 ///
+/// In bf16 and f16 a move below half an ulp of a weight is lost. Where that takes back all that the penalty does to a tensor, a
+/// [`tracing`] warning says so, as for [`ProxSgd`](super::ProxSgd#half-types).
+///
 /// It cannot be saved in a [`Checkpoint`](crate::Checkpoint): candle's optimizers do not show their state.
 ///
 /// ```
@@ -62,6 +69,8 @@ pub struct Proximal<O> {
     vars: Vec<Var>,
     on_missing_gradient: OnMissingGradient,
     regularizer: Regularizer,
+    lost: Lost,
+    steps: u64,
 }
 
 impl<O: Optimizer> Proximal<O> {
@@ -106,7 +115,22 @@ impl<O: Optimizer> Proximal<O> {
             }
         }
         self.inner.step(grads)?;
-        work.into_iter().try_for_each(|(var, penalty, lr)| kernel::prox_in_place(var, &penalty, lr))
+        work.into_iter().try_for_each(|(var, penalty, lr)| kernel::prox_in_place(var, &penalty, lr))?;
+        self.steps += 1;
+        if lost::is_due(self.steps) {
+            self.look_for_lost_penalties();
+        }
+        Ok(())
+    }
+
+    /// See `lost.rs`.
+    fn look_for_lost_penalties(&mut self) {
+        let Self { inner, vars, regularizer, lost, .. } = self;
+        let lr = inner.learning_rate();
+        // What it is made with is checked by the first step.
+        let alone = |penalty| is_strength(lr).then(|| lost::scalar(lr, penalty));
+        let remedy = "take `ProxSgd` or `ProxAdamW` with `master_weights: true`";
+        vars.iter().enumerate().for_each(|var| lost.look(var, &[], regularizer, alone, remedy));
     }
 }
 
@@ -119,7 +143,10 @@ impl<O: Optimizer> Optimizer for Proximal<O> {
         vars::check_covers(&params.regularizer, vars.iter())?;
         let ParamsProximal { optimizer, on_missing_gradient, regularizer } = params;
         let inner = O::new(vars.clone(), optimizer)?;
-        Ok(Self { inner, vars, on_missing_gradient, regularizer })
+        let lost = Lost::new(vars.len());
+        let mut proximal = Self { inner, vars, on_missing_gradient, regularizer, lost, steps: 0 };
+        proximal.look_for_lost_penalties();
+        Ok(proximal)
     }
 
     fn step(&mut self, grads: &GradStore) -> CandleResult<()> {
