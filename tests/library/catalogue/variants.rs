@@ -11,7 +11,7 @@ pub struct Variant {
     pub docs: Vec<String>,
     pub fields: Vec<String>,
     /// What is in `#[error(..)]`, as tokens.
-    pub message: String,
+    message: String,
 }
 
 impl Variant {
@@ -27,6 +27,17 @@ impl Variant {
 
     pub fn cure(&self) -> Option<&str> {
         self.docs.iter().find_map(|docs| docs.strip_prefix("Cure: "))
+    }
+
+    /// Whether the message is made with a field: inserted into its text, or used in the code behind that.
+    pub fn tells(&self, field: &str) -> bool {
+        let is_word_of = |code: &str| code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == field);
+        let is_inserted = |text: &str| text.contains(&format!("{{{field}}}")) || text.contains(&format!("{{{field}:"));
+        let message = self.message.replace("\\\"", "");
+        message.split('"').enumerate().any(|(index, part)| match index % 2 {
+            0 => is_word_of(part),
+            _ => is_inserted(part),
+        })
     }
 }
 
