@@ -165,8 +165,8 @@ mod tests {
         let on = |devices: [DeviceLocation; 3]| check_devices(paths.iter().zip(devices));
         assert!(on([gpu, gpu, gpu]).is_ok());
         let error = on([cpu, cpu, gpu]).map_err(|error| error.to_string());
-        let message =
-            "c.weight is on Cuda { gpu_id: 1 } but a.weight is on Cpu; penalized parameters must share one device";
+        let message = "c.weight is on Cuda { gpu_id: 1 } but a.weight is on Cpu; penalized parameters must share one device. \
+                       Build the model on one, or declare `#[l1(skip)]` on what lies elsewhere";
         assert_eq!(error, Err(message.to_owned()));
     }
 }

@@ -438,7 +438,8 @@ fn a_model_without_parameters() {
     }
     #[derive(Regularized)]
     struct Nothing;
-    let message = "the model holds no parameters: no field of it is a tensor, a layer or another model";
+    let message = "the model holds no parameters: no field of it is a tensor, a layer or another model. Visit those that it \
+                   has, or show the variables: `Regularizer::builder().vars(&varmap)`";
     assert_eq!(refusal(&Nothing), message);
     assert_eq!(refusal(&Net { dropout: candle_nn::Dropout::new(0.5), layers: Nothing }), message);
 }

@@ -118,7 +118,7 @@ fn nan_in_the_gradient_of_an_unpenalized_variable_is_refused_too() {
 fn a_gradient_of_another_shape_is_refused() {
     assert_refused(
         |model, grads| drop(grads.insert(&model.second, like(&model.second, &[1.0, 2.0]))),
-        "second: its gradient has shape [2] (expected [3])",
+        "second: its gradient has shape [2] (expected [3]); one that is inserted by hand has the shape of its variable",
     );
 }
 
@@ -140,7 +140,7 @@ fn a_gradient_of_another_dtype_is_refused() {
         let mut grads = model.grads();
         grads.insert(&model.first, Tensor::new(&[1f64, 2.0], &Device::Cpu).unwrap());
         let error = step(&grads).unwrap_err().to_string();
-        assert_eq!(error, "first: its gradient has dtype F64 (expected F32)", "{name}");
+        assert_eq!(error, "first: its gradient has dtype F64 (expected F32); cast it with `to_dtype`", "{name}");
     }
 }
 
@@ -211,8 +211,8 @@ fn an_optimizer_without_any_penalized_variable_is_refused() {
     let error = ProxAdamW::new(other.vars(), ParamsProxAdamW::new(model.regularizer().unwrap())).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "none of the 2 regularized parameters (the first is first) is among the optimizer's 3 variables; pass the variables of \
-         the model that the Regularizer was made from"
+        "none of the regularized parameters (2, the first is first) is among the optimizer's variables (3); pass the variables \
+         of the model that the Regularizer was made from"
     );
 }
 
@@ -334,7 +334,11 @@ fn an_f8_variable_is_refused_and_not_passed_over() {
     let f8 = model.first.to_dtype(DType::F8E4M3).and_then(|tensor| Var::from_tensor(&tensor)).unwrap();
     let vars = vec![model.first.clone(), f8];
     let error = ProxSgd::new(vars, ParamsProxSgd::new(model.regularizer().unwrap())).unwrap_err().to_string();
-    assert_eq!(error, "`(variable 1 of the optimizer, shape [2])` has dtype F8E4M3 (expected F32, F64, BF16 or F16)");
+    assert_eq!(
+        error,
+        "`(variable 1 of the optimizer, shape [2])` has dtype F8E4M3 (expected F32, F64, BF16 or F16: cast it with `to_dtype`, \
+         or leave it out)"
+    );
 }
 
 #[test]

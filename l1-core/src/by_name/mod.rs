@@ -51,7 +51,11 @@ impl NamedRule {
         }
         // The same on every system: names have no path separators.
         let glob = GlobBuilder::new(&self.pattern).backslash_escape(true).literal_separator(false).build();
-        Ok(glob.map_err(|error| self.refused(error.kind().to_string()))?.compile_matcher())
+        let glob = glob.map_err(|error| {
+            let expected = "expected a glob: `*`, `?`, `[ab]`, `{a,b}`, and `\\[` for the character itself";
+            self.refused(format!("{} ({expected})", error.kind()))
+        });
+        Ok(glob?.compile_matcher())
     }
 
     /// Refuses numbers out of their range, as a visit does, and a rule that says nothing.
