@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use candle_core::{DType, DeviceLocation, Shape};
 
-use crate::{Grouping, Guard, LeftOut, MissingCause, ParamPath, RoleName, kernel::Place, missing::nor};
+use crate::{
+    Grouping, Guard, LeftOut, MissingCause, ParamPath, RoleName,
+    kernel::Place,
+    missing::{NORMS, nor},
+};
 
 /// `Result` with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -316,6 +320,24 @@ pub enum Error {
         cause: MissingCause,
         /// The other penalized parameters without one (of `check_gradients_with`: those for which the same was found).
         others: Vec<ParamPath>,
+    },
+
+    /// A normalization that is trained got no gradient, while others got theirs; from
+    /// [`Regularizer::check_gradients`](crate::Regularizer::check_gradients). What lies before it is trained by that part of the loss
+    /// alone that does not flow through it.
+    ///
+    /// Cause: candle's `LayerNorm` and `RmsNorm` have no backward on contiguous input. In a residual network all other parameters
+    /// have gradients all the same.
+    ///
+    /// Cure: train with `candle_nn::ops::layer_norm_slow` and `RmsNorm::forward_diff`; freeze a norm that is not to be trained, and
+    /// that nothing before it has to be trained through.
+    #[error(
+        "{norm}: a norm that the loss gives no gradient, though it gives some to others, so that what lies before it learns by a part \
+         of the loss alone. {NORMS}"
+    )]
+    NormWithoutBackward {
+        /// The layer.
+        norm: ParamPath,
     },
 
     /// A gradient holds NaN or an infinity. What was changed is said by `guard`: nothing at all with [`Guard::Before`],

@@ -212,6 +212,12 @@ pub(crate) fn nothing_penalized(params: &[Param], unvisited: &[Unvisited]) -> St
     if frozen {
         why.push_str(". Build frozen layers from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train them");
     }
+    if !undeclared && !frozen {
+        why.push_str(
+            ". A λ on a weight or an embedding penalizes it; `bias` and `norm` in the attribute let it reach those too, and a `skip` \
+             keeps it away",
+        );
+    }
     why
 }
 

@@ -10,7 +10,9 @@ use crate::{
 
 impl Regularizer {
     /// Runs `backward` on a loss once, and refuses what a step on its gradients would refuse: a penalized parameter without a gradient,
-    /// with the likely cause, and a loss that holds the penalty already. Nothing is changed.
+    /// with the likely cause, and a loss that holds the penalty already. Nothing is changed. Beyond that it refuses a normalization without
+    /// gradients beside others that have some: in a residual network what lies before it gets a gradient all the same, past the
+    /// branch that is cut off, and is trained by a part of the loss.
     ///
     /// candle says nothing where gradients stop: `LayerNorm`, `RmsNorm` and `softmax_last_dim` have no backward on contiguous input.
     /// Layers before them learn nothing then, and a penalty in the loss shrinks them to 0.
@@ -57,12 +59,17 @@ impl Regularizer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NothingPenalized`], [`Error::LossShape`], [`Error::ChargedTwice`], [`Error::MissingGradient`]; candle's, where an
-    /// operation of the loss refuses to go backward.
+    /// [`Error::NothingPenalized`], [`Error::LossShape`], [`Error::ChargedTwice`], [`Error::MissingGradient`],
+    /// [`Error::NormWithoutBackward`]; candle's, where an operation of the loss refuses to go backward.
     pub fn check_gradients(&self, data_loss: &Tensor) -> Result<()> {
         let grads = self.gradients_of(data_loss)?;
         let has_gradient = |tensor: &Tensor| grads.get(tensor).is_some();
-        let Some(first) = self.without_gradient(has_gradient).next() else { return Ok(()) };
+        let Some(first) = self.without_gradient(has_gradient).next() else {
+            return match missing::norms(self.params(), has_gradient).next() {
+                None => Ok(()),
+                Some(norm) => Err(Error::NormWithoutBackward { norm: missing::layer(norm) }),
+            };
+        };
         let mut error = self.missing_gradient(&first.path, has_gradient);
         if let Error::MissingGradient { cause, .. } = &mut error
             && data_loss.sorted_nodes().iter().any(|node| node.id() == first.tensor.id())
@@ -124,9 +131,21 @@ impl Regularizer {
         drop(graph);
         let has_gradient = |tensor: &Tensor| grads.get(tensor).is_some();
         let missing: Vec<_> = self.without_gradient(has_gradient).collect();
-        let Some(first) = missing.first() else { return Ok(()) };
+        let norms: Vec<_> = missing::norms(self.params(), has_gradient).collect();
+        if missing.is_empty() && norms.is_empty() {
+            return Ok(());
+        }
         let again = number(&data_loss()?)?;
-        if !value.is_finite() || value.to_bits() != again.to_bits() {
+        let is_same = value.is_finite() && value.to_bits() == again.to_bits();
+        let Some(first) = missing.first() else {
+            for norm in norms {
+                if !is_same || depends_on(norm, value, &mut data_loss)? {
+                    return Err(Error::NormWithoutBackward { norm: missing::layer(norm) });
+                }
+            }
+            return Ok(());
+        };
+        if !is_same {
             return Err(self.missing_gradient(&first.path, has_gradient));
         }
         let (mut take_part, mut do_not) = (Vec::new(), Vec::new());

@@ -42,7 +42,7 @@ pub enum MissingCause {
     NotInLoss,
 }
 
-const NORMS: &str = "candle's LayerNorm and RmsNorm have no backward on contiguous input; train with \
+pub(crate) const NORMS: &str = "candle's LayerNorm and RmsNorm have no backward on contiguous input; train with \
                      `candle_nn::ops::layer_norm_slow`, `RmsNorm::forward_diff`";
 const STOPS: &str = "candle's `softmax_last_dim` (train with `candle_nn::ops::softmax`), `detach`, a comparison, …";
 
@@ -115,6 +115,13 @@ pub(crate) fn likely(params: &[Param], path: &ParamPath, has_gradient: impl Fn(&
         Some(before) if start == 0 && !is_one_layer => MissingCause::Cut { before: before.path.clone() },
         _ => MissingCause::Unused,
     }
+}
+
+/// Parameters of normalizations that have no gradient, while others have one.
+pub(crate) fn norms(params: &[Param], has_gradient: impl Fn(&Tensor) -> bool) -> impl Iterator<Item = &Param> {
+    let some_have = params.iter().any(|param| has_gradient(&param.tensor));
+    let is_cut = move |param: &&Param| some_have && param.role == Role::Norm && !has_gradient(&param.tensor);
+    params.iter().filter(|param| is_trained(param)).filter(is_cut)
 }
 
 /// Whether a loss may well give it a gradient.

@@ -221,7 +221,7 @@ fn a_model_in_which_nothing_is_penalized_has_no_penalty_and_no_proximal_optimize
     let model = Single::new(&[1.0], DType::F32, Rule::inherit());
     let regularizer = model.regularizer().unwrap();
     let message = "none of the model's parameters (1) is penalized: nothing declared (1). Declare `#[l1(lambda = ..)]` on a \
-                   field or on the struct. To train without a penalty, for comparison: declare `decay = ..` \
+                   field or on the struct, or add a rule for names. To train without a penalty, for comparison: declare `decay = ..` \
                    alone, take candle's own optimizer, or declare a λ and `set_scale(0.0)`";
     assert_eq!(model.penalty().unwrap_err().to_string(), message);
     assert_eq!(regularizer.value().unwrap_err().to_string(), message);

@@ -17,6 +17,56 @@ use crate::{
     models::{bits, flat, gradients},
 };
 
+// ------------------------------------------------------------------------------------------- residual networks
+
+/// `fc2(h + norm(h))` with `h = fc1(x)`: gradients of `fc1` come past the norm, if not through it.
+#[derive(Regularized)]
+#[l1(lambda = 0.1)]
+struct Residual {
+    fc1: Linear,
+    norm: LayerNorm,
+    fc2: Linear,
+}
+
+impl Residual {
+    fn new() -> Self {
+        let varmap = VarMap::new();
+        let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+        let layer = |name: &str| linear(3, 3, vb.pp(name)).unwrap();
+        Self { fc1: layer("fc1"), norm: layer_norm(3, 1e-5, vb.pp("norm")).unwrap(), fc2: layer("fc2") }
+    }
+
+    fn loss(&self, norm: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> candle_core::Result<Tensor> {
+        let x = Tensor::new(&[[1f32, -2.0, 3.0], [0.5, 1.0, -1.0]], &Device::Cpu)?;
+        let hidden = self.fc1.forward(&x)?;
+        self.fc2.forward(&(&hidden + norm(&hidden)?)?)?.sqr()?.mean_all()
+    }
+}
+
+#[test]
+fn a_norm_that_cuts_one_branch_of_a_residual_network_is_noticed_before_training() {
+    let net = Residual::new();
+    let regularizer = net.regularizer().unwrap();
+    let is_norm = |error: Error| matches!(error, Error::NormWithoutBackward { norm } if norm == "norm");
+    let cut = || net.loss(|x| net.norm.forward(x));
+    assert!(is_norm(regularizer.check_gradients(&cut().unwrap()).unwrap_err()));
+    assert!(is_norm(regularizer.check_gradients_with(cut).unwrap_err()));
+
+    let bias = net.norm.bias().unwrap();
+    let whole = || net.loss(|x| ops::layer_norm_slow(x, net.norm.weight(), bias, 1e-5));
+    regularizer.check_gradients(&whole().unwrap()).unwrap();
+    regularizer.check_gradients_with(whole).unwrap();
+}
+
+#[test]
+fn a_norm_that_the_loss_does_not_depend_on_cuts_nothing() {
+    let net = Residual::new();
+    let regularizer = net.regularizer().unwrap();
+    let without = || net.loss(|x| x.zeros_like());
+    assert!(regularizer.check_gradients(&without().unwrap()).is_err()); // from gradients alone it is likely
+    regularizer.check_gradients_with(without).unwrap();
+}
+
 // ------------------------------------------------------------------------------------------- the cause
 
 /// Four layers with a norm between the second and the third, and one that is seldom used.

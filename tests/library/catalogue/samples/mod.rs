@@ -47,7 +47,7 @@ pub const STAGES: [Stage; 9] = [
     Stage {
         when: "Rules for names, and coverage",
         source: include_str!("names.rs"),
-        samples: &[names::invalid_pattern, names::nothing_matches, names::unaccounted],
+        samples: &[names::invalid_pattern, names::nothing_matches, names::unaccounted, names::empty_var_map],
     },
     Stage {
         when: "The penalty in the loss",
@@ -69,6 +69,7 @@ pub const STAGES: [Stage; 9] = [
         source: include_str!("steps.rs"),
         samples: &[
             steps::missing_gradient,
+            steps::norm_without_backward,
             steps::charged_twice,
             steps::non_finite_gradient,
             steps::non_finite_norm,

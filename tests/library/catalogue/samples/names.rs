@@ -49,3 +49,11 @@ pub fn unaccounted() -> Result<Error> {
     // ANCHOR_END: Unaccounted
     error
 }
+
+pub fn empty_var_map() -> Result<Error> {
+    let varmap = VarMap::new();
+    let net = Net::new(&varmap)?;
+    let error = refused(net.regularizer()?.coverage(&VarMap::new()).strict());
+    net.regularizer()?.coverage(&varmap).strict()?;
+    error
+}

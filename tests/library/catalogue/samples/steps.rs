@@ -44,6 +44,28 @@ pub fn missing_gradient() -> Result<Error> {
     error
 }
 
+pub fn norm_without_backward() -> Result<Error> {
+    #[derive(Regularized)]
+    struct Residual {
+        #[l1(lambda = 0.01)]
+        fc: Linear,
+        ln: LayerNorm,
+    }
+    let varmap = VarMap::new();
+    let vb = builder(&varmap);
+    let net = Residual { fc: linear(3, 4, vb.pp("fc"))?, ln: layer_norm(4, 1e-5, vb.pp("ln"))? };
+    let hidden = net.fc.forward(&inputs()?)?;
+    let loss = (&hidden + net.ln.forward(&hidden)?)?.sqr()?.mean_all()?;
+    let error = refused(net.regularizer()?.check_gradients(&loss));
+
+    let beta = net.ln.bias().expect("`layer_norm` gives it one");
+    // ANCHOR: NormWithoutBackward
+    let normalized = ops::layer_norm_slow(&hidden, net.ln.weight(), beta, 1e-5)?; // not `net.ln.forward(..)`
+    // ANCHOR_END: NormWithoutBackward
+    net.regularizer()?.check_gradients(&(&hidden + normalized)?.sqr()?.mean_all()?)?;
+    error
+}
+
 pub fn charged_twice() -> Result<Error> {
     let varmap = VarMap::new();
     let net = Net::new(&varmap)?;
