@@ -34,15 +34,54 @@ pub enum Error {
         expected: &'static str,
     },
 
-    /// A penalty or decay declared on a field changes no parameter. Cause and cure are in `why`.
+    /// A penalty or decay declared on a field, or by a rule for names, changes no parameter. Cause and cure are in `why`.
     #[error("{path}: {declared} reaches no parameter: {why}")]
     Unreached {
-        /// The field that carries the declaration.
+        /// The field that carries the declaration, or "rule `PATTERN`".
         path: ParamPath,
         /// The declaration, as in `lambda = 0.01`.
         declared: String,
         /// What was found below the field, and what to do about it.
         why: String,
+    },
+
+    /// The pattern of a rule for names is none. Cause and cure are in `why`.
+    #[error("rule `{pattern}`: {why}")]
+    InvalidPattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// The pattern of a rule for names matches no parameter. Cause: a misspelt name, or variables that the builder was not shown
+    /// ([`Builder::vars`](crate::Builder::vars)). Cure: one of the nearest names.
+    #[error(
+        "rule `{pattern}` matches no parameter{}",
+        match nearest.as_slice() {
+            [] => ": there are none; show the builder a model or a VarMap (`.vars(&varmap)`)".to_owned(),
+            nearest => format!("; the nearest names: `{}`", nearest.join("`, `")),
+        }
+    )]
+    NothingMatches {
+        /// The pattern.
+        pattern: String,
+        /// Names that may have been meant, the most likely first.
+        nearest: Vec<String>,
+    },
+
+    /// Variables of a VarMap are neither in the model nor matched by a rule, so that nobody has said what is to become of them; from
+    /// [`Coverage::strict`](crate::Coverage::strict). Cause: a field that the visit leaves out, an `opaque` one without rules, a copy
+    /// in place of the variable. Cure: declare, `skip`, or add a rule.
+    #[error(
+        "{} of the VarMap's variables are unaccounted for:{}\nVisit them in the model, or match them by a rule: \
+         `.rule(pattern, ..)` or `.skip(pattern, why)` of `Regularizer::builder()`",
+        variables.len(),
+        variables.iter().map(|variable| format!("\n  {variable}")).collect::<String>()
+    )]
+    Unaccounted {
+        /// Each name, with what is known of it.
+        variables: Vec<String>,
     },
 
     /// `role = ..` stands on a field without a bare `Tensor` or `Var`. Cure: layers know their roles; remove the key.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Decision, Param, ParamPath, Reason,
+    Decision, Param, ParamPath, Reason, by_name,
     visitor::{Declarable, Declaration, Entry, Unvisited},
 };
 
@@ -59,6 +59,35 @@ struct Obstacle {
 impl Obstacle {
     fn new(one: &str, several: &str, way_out: String) -> Self {
         Self { one: one.to_owned(), several: Some(several.to_owned()), way_out }
+    }
+
+    fn of_rule(obstacle: &by_name::Obstacle) -> Self {
+        let force = || "Remove the rule, or add `.force()` to it to overrule the model".to_owned();
+        match obstacle {
+            by_name::Obstacle::LaterRule(pattern) => {
+                let what = format!("under the rule `{pattern}`, which wins");
+                Self::new(&what, &what, "Of several rules the last one holds, and a forced one above all".to_owned())
+            }
+            by_name::Obstacle::Attribute => {
+                Self::new("under an attribute of its own", "under attributes of their own", force())
+            }
+            by_name::Obstacle::Reason(reason @ Reason::Skipped(_)) => {
+                Self::new(&reason.to_string(), &reason.to_string(), force())
+            }
+            by_name::Obstacle::Reason(Reason::Norm) => Self::new(
+                "a norm parameter",
+                "norm parameters",
+                "A rule that is to reach them says so: `Rule::l1(..).norm(true)`".to_owned(),
+            ),
+            by_name::Obstacle::Reason(Reason::Bias) => Self::new(
+                "a bias",
+                "biases",
+                "A rule that is to reach them says so: `Rule::l1(..).bias(true)`".to_owned(),
+            ),
+            by_name::Obstacle::Reason(reason) => {
+                Self::new(&reason.to_string(), &reason.to_string(), "Nothing can be declared for it".to_owned())
+            }
+        }
     }
 
     fn out_of_reach(reason: &Reason, Words { noun, .. }: Words) -> Self {
@@ -144,6 +173,22 @@ fn listed(obstacle: &Obstacle, names: &[&str]) -> String {
         (1, _) => format!("{names_shown} is {}", obstacle.one),
         (_, several) => format!("{names_shown} are {}", several.as_ref().unwrap_or(&obstacle.one)),
     }
+}
+
+/// What kept a rule for names from all parameters that it matches, and what to do about it.
+pub(crate) fn rule_unreached(kept_from: &[(String, by_name::Obstacle)]) -> String {
+    let mut obstacles: Vec<(Obstacle, Vec<&str>)> = Vec::new();
+    for (name, obstacle) in kept_from {
+        let obstacle = Obstacle::of_rule(obstacle);
+        match obstacles.iter_mut().find(|(known, _)| *known == obstacle) {
+            Some((_, names)) => names.push(name),
+            None => obstacles.push((obstacle, vec![name])),
+        }
+    }
+    let parts: Vec<_> = obstacles.iter().map(|(obstacle, names)| listed(obstacle, names)).collect();
+    let mut ways_out: Vec<_> = obstacles.into_iter().map(|(obstacle, _)| obstacle.way_out).collect();
+    ways_out.dedup();
+    format!("{}. {}", parts.join("; "), ways_out.join(". "))
 }
 
 /// What the parameters of a model are in which nothing is penalized, and what to do about it.

@@ -64,9 +64,12 @@
 //!
 //! `derive` (on by default): the macro. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
 
+mod builder;
+mod by_name;
 mod certificate;
 mod checkpoint;
 mod containers;
+mod coverage;
 mod duality;
 mod error;
 mod exact;
@@ -75,6 +78,7 @@ mod gradient;
 mod guard;
 pub mod kernel;
 mod layers;
+mod named;
 pub mod optim;
 mod param;
 mod penalty;
@@ -89,12 +93,15 @@ mod resolve;
 mod rule;
 mod scalar;
 mod traced;
+mod variables;
 mod visitor;
 
+pub use builder::Builder;
 pub use certificate::{
     DataGradients, Distance, MeanGradients, ParamsStationarity, Stationarity, StationarityRow, ZeroTest,
 };
 pub use checkpoint::{Checkpoint, Declarations};
+pub use coverage::{Coverage, CoverageRow, Status, Strangeness, Stranger};
 pub use duality::{Gap, LinearLoss, LinearProblem};
 pub use error::{Error, Result};
 pub use guard::Guard;
@@ -105,7 +112,7 @@ pub use optim::{
     Charged, Fista, FtrlProximal, NonFinite, ParamsFista, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ParamsProximal,
     ProxAdamW, ProxSgd, Proximal, Solution, Stepper, Stop, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
 };
-pub use param::{Decision, Param, ParamPath, Reason, Role, RoleName};
+pub use param::{Decision, Origin, Param, ParamPath, Reason, Role, RoleName};
 pub use penalty::{Curve, Grouping, Penalty};
 pub use regularized::Regularized;
 pub use regularized_grads::RegularizedGrads;

@@ -223,6 +223,35 @@ impl Serialize for Reason {
     }
 }
 
+/// Where something was declared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// On the field at this path: `#[l1(..)]`, or a [`Rule`](crate::Rule) in a visit by hand.
+    Field(ParamPath),
+    /// On the struct or enum at this path, as a default for its fields.
+    Type(ParamPath),
+    /// By a rule for names, with this pattern; see [`Builder::rule`](crate::Builder::rule).
+    Pattern(ParamPath),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Field(path) => write!(f, "field `{}`", path.as_str()),
+            Self::Type(path) if path.as_str().is_empty() => f.write_str("the model's own struct"),
+            Self::Type(path) => write!(f, "the struct at `{path}`"),
+            Self::Pattern(pattern) => write!(f, "rule `{pattern}`"),
+        }
+    }
+}
+
+impl Serialize for Origin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// One tensor of the model with its path, its role and what was decided about it.
 #[derive(Clone, Debug)]
 pub struct Param {
@@ -230,6 +259,7 @@ pub struct Param {
     pub(crate) aliases: Vec<ParamPath>,
     pub(crate) role: Role,
     pub(crate) decision: Decision,
+    pub(crate) origin: Option<Origin>,
     pub(crate) decay: Option<f64>,
     pub(crate) tensor: Tensor,
 }
@@ -257,6 +287,13 @@ impl Param {
     #[must_use]
     pub fn decision(&self) -> &Decision {
         &self.decision
+    }
+
+    /// Where the decision comes from: the declaration of its penalty, or the `skip`. `None` where nothing was declared, and where a
+    /// declaration does not reach (a bias, a norm, …).
+    #[must_use]
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
     }
 
     /// The decoupled weight decay declared for it (`decay = ..`), after inheritance; no scale is in it. `Some(0.0)`: it is not to

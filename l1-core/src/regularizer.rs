@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use candle_core::{DType, Tensor, TensorId, backprop::GradStore};
+use candle_nn::VarMap;
 
 use crate::{
-    Error, Param, ParamPath, Penalty, Regularized, RegularizedGrads, Report, Result, explain, gradient, kernel,
+    Builder, Coverage, Error, Param, ParamPath, Penalty, Reason, Regularized, RegularizedGrads, Report, Result,
+    explain, gradient, kernel,
     penalty::{STRENGTH, is_strength},
     resolve,
-    visitor::{Found, Unvisited, Visitor},
+    visitor::{self, Found, Unvisited},
 };
 
 /// Every parameter of a model, in the order of the visit, with what was decided about it; and one global scale.
@@ -61,14 +63,59 @@ impl Regularizer {
     /// * [`Error::ConflictingRules`]: one storage under two different rules.
     /// * [`Error::DuplicatePath`], [`Error::UnusedRole`], [`Error::TwoDevices`], [`Error::EmptyModel`].
     pub fn new<M: ?Sized + Regularized>(model: &M) -> Result<Self> {
-        let mut found = Found::default();
-        model.visit(&mut Visitor::new(&mut found))?;
-        if found.entries.is_empty() && found.unvisited.is_empty() && found.absent == 0 {
-            return Err(Error::EmptyModel);
-        }
+        Self::builder().model(model).build()
+    }
+
+    /// Puts a Regularizer together from models, a `VarMap`, and rules for names; see [`Builder`].
+    pub fn builder<'m>() -> Builder<'m> {
+        Builder::new()
+    }
+
+    pub(crate) fn from_found(mut found: Found) -> Result<Self> {
         let params = resolve::params(&mut found)?;
         let by_id = params.iter().enumerate().map(|(index, param)| (param.tensor.id(), index)).collect();
-        Ok(Self { params, by_id, unvisited: found.unvisited, scale: 1.0 })
+        let mut unvisited = found.unvisited;
+        // An opaque field is looked into by rules.
+        unvisited.retain(|field| {
+            let looked_into = |param: &Param| field.is_around(param.path.as_str());
+            field.reason != Reason::Opaque || !params.iter().any(looked_into)
+        });
+        Ok(Self { params, by_id, unvisited, scale: 1.0 })
+    }
+
+    /// What becomes of each variable of a `VarMap`, so that nothing is left out unnoticed.
+    ///
+    /// Variables are told by their identity where the model shows them, and by their names where it does not (a skipped field of a
+    /// foreign type). One line makes it a test of your own: `net.regularizer()?.coverage(&varmap).strict()?`.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device};
+    /// use candle_nn::{Linear, VarBuilder, VarMap, linear};
+    /// use l1_core::{Regularized, Rule, Visitor};
+    ///
+    /// struct Net {
+    ///     fc1: Linear,
+    ///     fc2: Linear,
+    /// }
+    ///
+    /// impl Regularized for Net {
+    ///     fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
+    ///         visitor.field("fc1", Rule::l1(0.01), &self.fc1) // and fc2?
+    ///     }
+    /// }
+    ///
+    /// let varmap = VarMap::new();
+    /// let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+    /// let net = Net { fc1: linear(4, 3, vb.pp("fc1"))?, fc2: linear(3, 2, vb.pp("fc2"))? };
+    /// let coverage = net.regularizer()?.coverage(&varmap);
+    /// println!("{coverage}");
+    /// let error = coverage.strict().unwrap_err().to_string();
+    /// assert!(error.contains("fc2.weight") && error.contains("fc2.bias"));
+    /// # Ok::<(), l1_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn coverage(&self, varmap: &VarMap) -> Coverage {
+        Coverage::new(self, varmap)
     }
 
     /// All parameters, each once, in the order of the visit.
@@ -90,8 +137,13 @@ impl Regularizer {
     }
 
     /// The fields that were not looked into (`opaque`, or `skip` on a foreign type), with the reason.
-    pub fn unvisited(&self) -> impl Iterator<Item = (&ParamPath, &crate::Reason)> {
+    pub fn unvisited(&self) -> impl Iterator<Item = (&ParamPath, &Reason)> {
         self.unvisited.iter().map(|field| (&field.path, &field.reason))
+    }
+
+    /// The field that was not looked into and that a name lies in.
+    pub(crate) fn field_around(&self, name: &str) -> Option<(&ParamPath, &Reason)> {
+        visitor::innermost_around(&self.unvisited, name).map(|field| (&field.path, &field.reason))
     }
 
     /// The penalized parameters with their penalties, the global scale included.

@@ -1,6 +1,6 @@
 //! From what a visit found to one decision for each tensor: ties, views, declarations that reach nothing, devices.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DeviceLocation, TensorId};
 
@@ -16,18 +16,21 @@ pub(crate) fn params(found: &mut Found) -> Result<Vec<Param>> {
     for declaration in &found.declarations {
         check_reach(declaration, found)?;
     }
-    let params = merge_ties(&found.entries)?;
+    let params = merge_ties(found)?;
     let penalized = params.iter().filter(|param| param.decision.penalty().is_some());
     check_devices(penalized.map(|param| (&param.path, param.tensor.device().location())))?;
     Ok(params)
 }
 
+/// A path names one tensor. The same tensor may be found there twice, by two models that share it.
 fn check_paths(entries: &[Entry]) -> Result<()> {
-    let mut seen = BTreeSet::new();
-    match entries.iter().find(|entry| !seen.insert(&entry.path)) {
-        Some(entry) => Err(Error::DuplicatePath { path: entry.path.clone() }),
-        None => Ok(()),
+    let mut seen = BTreeMap::new();
+    for entry in entries {
+        if *seen.entry(&entry.path).or_insert(entry.tensor.id()) != entry.tensor.id() {
+            return Err(Error::DuplicatePath { path: entry.path.clone() });
+        }
     }
+    Ok(())
 }
 
 /// Sharpens "frozen" to "a view of PATH" for a tensor that shares a variable's storage.
@@ -49,6 +52,8 @@ fn name_views(entries: &mut [Entry]) {
 struct Outcome<T> {
     value: Result<T, Reason>,
     at: ParamPath,
+    /// The number of the declaration or the `skip`.
+    number: Option<usize>,
 }
 
 impl<T: Copy + PartialEq> Outcome<T> {
@@ -59,7 +64,8 @@ impl<T: Copy + PartialEq> Outcome<T> {
             (None | Some(Reason::Bias | Reason::Norm), None) => Err(Reason::NothingDeclared),
             (Some(reason), _) => Err(reason.clone()),
         };
-        Self { value, at: entry.path.clone() }
+        let number = if value.is_ok() { declared.map(|declared| declared.number) } else { entry.skip };
+        Self { value, at: entry.path.clone(), number }
     }
 
     /// Takes in the outcome at another place of the same tensor: nothing declared yields, everything else has to agree.
@@ -91,10 +97,10 @@ struct Tied<'e> {
     decay: Outcome<f64>,
 }
 
-fn merge_ties(entries: &[Entry]) -> Result<Vec<Param>> {
+fn merge_ties(found: &Found) -> Result<Vec<Param>> {
     let mut tied: Vec<Tied<'_>> = Vec::new();
     let mut by_id: HashMap<TensorId, usize> = HashMap::new();
-    for entry in entries {
+    for entry in &found.entries {
         let (penalty, decay) = (Outcome::new(entry, entry.penalty), Outcome::new(entry, entry.decay));
         let Some(&index) = by_id.get(&entry.tensor.id()) else {
             by_id.insert(entry.tensor.id(), tied.len());
@@ -102,7 +108,9 @@ fn merge_ties(entries: &[Entry]) -> Result<Vec<Param>> {
             continue;
         };
         let first = &mut tied[index];
-        first.aliases.push(entry.path.clone());
+        if entry.path != first.entry.path && !first.aliases.contains(&entry.path) {
+            first.aliases.push(entry.path.clone());
+        }
         first.penalty.merge(penalty, |outcome| Decision::of(outcome.clone()).to_string())?;
         first.decay.merge(decay, |outcome| match outcome {
             Ok(decay) => format!("decayed (decay = {decay})"),
@@ -114,6 +122,7 @@ fn merge_ties(entries: &[Entry]) -> Result<Vec<Param>> {
         aliases,
         role: entry.role,
         decision: Decision::of(penalty.value),
+        origin: penalty.number.and_then(|number| found.origin(number)).cloned(),
         decay: decay.value.ok(),
         tensor: entry.tensor.clone(),
     };
@@ -123,7 +132,7 @@ fn merge_ties(entries: &[Entry]) -> Result<Vec<Param>> {
 /// A penalty or decay that stands on a field has to reach a parameter below it.
 fn check_reach(declaration: &Declaration, found: &Found) -> Result<()> {
     let entries = &found.entries[declaration.entries.clone()];
-    let reached = |entry: &Entry| entry.closed.is_none() && declaration.holds_for(entry);
+    let reached = |entry: &Entry| entry.forced || (entry.closed.is_none() && declaration.holds_for(entry));
     if declaration.has_absent || entries.iter().any(reached) {
         return Ok(());
     }

@@ -140,6 +140,12 @@ impl Rule {
     }
 }
 
+impl From<Penalty> for Rule {
+    fn from(penalty: Penalty) -> Self {
+        Self::inherit().penalty(penalty)
+    }
+}
+
 impl Default for Rule {
     fn default() -> Self {
         Self::inherit()

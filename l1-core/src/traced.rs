@@ -9,7 +9,7 @@ use std::{
 use candle_core::{DType, Device, Module, Shape, Tensor, TensorId};
 use candle_nn::{Init, VarBuilder, VarMap, var_builder::SimpleBackend};
 
-use crate::{Error, Regularized, Result, Role, Visitor};
+use crate::{Error, Regularized, Result, Role, Visitor, named};
 
 /// A layer or model that keeps its tensors private (LSTM, GRU, GroupNorm, Sequential, candle-transformers' models), together
 /// with the variables that it was built from.
@@ -89,17 +89,9 @@ impl<T> Traced<T> {
         let variables = asked.into_iter().map(|(name, tensor)| (relative(name, &prefix), tensor));
         let mut variables: Vec<(String, Tensor)> = variables.collect();
         variables.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let scales: Vec<String> = variables
-            .iter()
-            .filter(|(name, tensor)| is_norm_scale(last_segment(name), tensor))
-            .map(|(name, _)| parent(name).to_owned())
-            .collect();
-        let with_role = |(name, tensor): (String, Tensor)| {
-            let beside_scale = scales.iter().any(|scale| scale == parent(&name));
-            let role = role(&name, &tensor, beside_scale);
-            (name, role, tensor)
-        };
-        Ok(Self { layer, variables: variables.into_iter().map(with_role).collect() })
+        let roles = named::roles(variables.iter().map(|(name, tensor)| (name.as_str(), tensor)));
+        let variables = variables.into_iter().zip(roles).map(|((name, tensor), role)| (name, role, tensor));
+        Ok(Self { layer, variables: variables.collect() })
     }
 
     /// The layer alone.
@@ -147,46 +139,6 @@ impl SimpleBackend for Recorder<'_> {
 
     fn contains_tensor(&self, name: &str) -> bool {
         self.root.contains_tensor(name)
-    }
-}
-
-fn last_segment(name: &str) -> &str {
-    name.rsplit('.').next().unwrap_or(name)
-}
-
-fn parent(name: &str) -> &str {
-    name.rsplit_once('.').map_or("", |(parent, _)| parent)
-}
-
-fn is_norm_scale(segment: &str, tensor: &Tensor) -> bool {
-    tensor.rank() == 1 && matches!(segment, "weight" | "gamma" | "scale")
-}
-
-fn is_bias(segment: &str) -> bool {
-    matches!(segment, "bias" | "b")
-        || segment.starts_with("bias_")
-        || segment.starts_with("b_")
-        || segment.ends_with("_bias")
-}
-
-fn role(name: &str, tensor: &Tensor, beside_scale: bool) -> Role {
-    let segment = last_segment(name);
-    let is_embedding = || {
-        let name = name.to_ascii_lowercase();
-        name.contains("embed") || name.split('.').any(|segment| matches!(segment, "wte" | "wpe"))
-    };
-    if segment.starts_with("running_") || segment == "num_batches_tracked" {
-        Role::Buffer
-    } else if is_norm_scale(segment, tensor) || segment == "beta" || (is_bias(segment) && beside_scale) {
-        Role::Norm
-    } else if is_bias(segment) {
-        Role::Bias
-    } else if tensor.rank() == 2 && is_embedding() {
-        Role::Embedding
-    } else if tensor.rank() == 2 {
-        Role::Weight { output: Some(0), input: Some(1) }
-    } else {
-        Role::WEIGHT
     }
 }
 

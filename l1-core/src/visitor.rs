@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use crate::{
-    Error, ParamPath, Penalty, Reason, Regularized, Result, Role, RoleName, Rule,
+    Error, Origin, ParamPath, Penalty, Reason, Regularized, Result, Role, RoleName, Rule,
     penalty::{STRENGTH, is_strength},
 };
 
@@ -30,13 +30,23 @@ pub(crate) struct Found {
     pub(crate) unvisited: Vec<Unvisited>,
     pub(crate) absent: usize,
     roles_used: usize,
-    last_number: usize,
+    /// Where each declaration and each `skip` stands, by its number.
+    origins: Vec<Origin>,
 }
 
 impl Found {
-    fn declared<T>(&mut self, value: T) -> Declared<T> {
-        self.last_number += 1;
-        Declared { value, number: self.last_number }
+    pub(crate) fn declared<T>(&mut self, value: T, origin: Origin) -> Declared<T> {
+        self.origins.push(origin);
+        Declared { value, number: self.origins.len() - 1 }
+    }
+
+    pub(crate) fn origin(&self, number: usize) -> Option<&Origin> {
+        self.origins.get(number)
+    }
+
+    /// Whether there was nothing to visit at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.unvisited.is_empty() && self.absent == 0
     }
 }
 
@@ -48,10 +58,14 @@ pub(crate) struct Entry {
     pub(crate) role: Role,
     /// What keeps every declaration from it, if anything does.
     pub(crate) closed: Option<Reason>,
+    /// The number of the `skip` above it, if that is what does.
+    pub(crate) skip: Option<usize>,
     /// The penalty declared there, with every `scale` on the path.
     pub(crate) penalty: Option<Declared<Penalty>>,
     /// The decay declared there; no scale multiplies it.
     pub(crate) decay: Option<Declared<f64>>,
+    /// Whether a rule for names has overruled what the model says.
+    pub(crate) forced: bool,
 }
 
 /// What a declaration says, and its number.
@@ -109,6 +123,19 @@ pub(crate) struct Unvisited {
     pub(crate) reason: Reason,
 }
 
+impl Unvisited {
+    /// Whether a name lies in the field. There is nothing but names to tell it by.
+    pub(crate) fn is_around(&self, name: &str) -> bool {
+        let path = self.path.as_str();
+        path.is_empty() || name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+}
+
+/// The field that was not looked into and that a name lies in; the innermost, if there are several.
+pub(crate) fn innermost_around<'f>(fields: &'f [Unvisited], name: &str) -> Option<&'f Unvisited> {
+    fields.iter().filter(|field| field.is_around(name)).max_by_key(|field| field.path.as_str().len())
+}
+
 /// What is inherited on the way down.
 #[derive(Clone, Copy, Debug)]
 struct Scope {
@@ -118,7 +145,7 @@ struct Scope {
     norm: bool,
     scale: f64,
     role: Option<RoleName>,
-    skip: Option<Option<&'static str>>,
+    skip: Option<Declared<Option<&'static str>>>,
 }
 
 impl<'a> Visitor<'a> {
@@ -236,7 +263,10 @@ impl<'a> Visitor<'a> {
     pub fn skip<T: ?Sized + Regularized>(&mut self, name: &str, reason: Option<&'static str>, value: &T) -> Result<()> {
         let outer = self.scope;
         // The outermost skip is the one that decided.
-        self.scope.skip = outer.skip.or(Some(reason));
+        if outer.skip.is_none() {
+            let field = self.within(name, |visitor| visitor.path());
+            self.scope.skip = Some(self.found.declared(reason, Origin::Field(field)));
+        }
         let result = self.field(name, Rule::inherit(), value);
         self.scope = outer;
         result
@@ -296,9 +326,13 @@ impl<'a> Visitor<'a> {
     }
 
     fn scope_under(&mut self, rule: &Rule) -> Result<Scope> {
+        // What stands on the struct is to be looked for there, not on the field that came first.
+        let origin = |on_field| match on_field {
+            true => Origin::Field(self.path()),
+            false => Origin::Type(ParamPath::from(&self.path[..self.parent])),
+        };
         let refuse = |on_field, (key, value, expected)| {
-            // What stands on the struct is to be looked for there, not on the field that came first.
-            let path = if on_field { self.path() } else { ParamPath::from(&self.path[..self.parent]) };
+            let (Origin::Field(path) | Origin::Type(path) | Origin::Pattern(path)) = origin(on_field);
             Err(Error::InvalidValue { path, key, value, expected })
         };
         if let Some(invalid) = rule.penalty.and_then(|penalty| penalty.invalid()) {
@@ -311,11 +345,12 @@ impl<'a> Visitor<'a> {
             return refuse(true, ("scale", rule.scale, STRENGTH));
         }
         let mut scope = self.scope;
+        let (penalty_at, decay_at) = (origin(rule.penalty_on_field), origin(rule.decay_on_field));
         if let Some(penalty) = rule.penalty {
-            scope.penalty = Some(self.found.declared(penalty));
+            scope.penalty = Some(self.found.declared(penalty, penalty_at));
         }
         if let Some(decay) = rule.decay {
-            scope.decay = Some(self.found.declared(decay));
+            scope.decay = Some(self.found.declared(decay, decay_at));
         }
         scope.bias = rule.bias.unwrap_or(scope.bias);
         scope.norm = rule.norm.unwrap_or(scope.norm);
@@ -325,51 +360,62 @@ impl<'a> Visitor<'a> {
     }
 
     fn record(&mut self, role: Role, tensor: &Tensor) -> Result<()> {
-        let Scope { penalty, decay, scale, .. } = self.scope;
-        let closed = self.closed(role, tensor);
-        let mut penalty = penalty.map(|declared| Declared { value: declared.value.scaled(scale), ..declared });
-        if let (None, Some(penalty)) = (&closed, &mut penalty) {
-            self.check_range(penalty.value, tensor.dtype())?;
-            let group = penalty.value.group();
-            penalty.value = penalty.value.for_tensor(role, tensor.dims()).map_err(|expected| Error::Grouping {
-                path: self.path(),
-                group,
-                shape: tensor.shape().clone(),
-                expected,
-            })?;
-        }
-        self.found.entries.push(Entry { path: self.path(), tensor: tensor.clone(), role, closed, penalty, decay });
+        let Scope { penalty, decay, scale, bias, norm, skip, .. } = self.scope;
+        let path = self.path();
+        let closed = match skip {
+            Some(skip) => Some(Reason::Skipped(skip.value)),
+            None => closed(role, tensor, bias, norm),
+        };
+        let penalty = match penalty {
+            Some(declared) if closed.is_none() => {
+                Some(Declared { value: fitted(declared.value, scale, &path, role, tensor)?, ..declared })
+            }
+            // Of what is not charged only the strength is told.
+            declared => declared.map(|declared| Declared { value: declared.value.scaled(scale), ..declared }),
+        };
+        let skip = skip.map(|skip| skip.number);
+        let tensor = tensor.clone();
+        self.found.entries.push(Entry { path, tensor, role, closed, skip, penalty, decay, forced: false });
         Ok(())
     }
+}
 
-    fn closed(&self, role: Role, tensor: &Tensor) -> Option<Reason> {
-        let scope = &self.scope;
-        if let Some(reason) = scope.skip {
-            return Some(Reason::Skipped(reason));
-        }
-        if !crate::kernel::is_supported(tensor.dtype()) {
-            return Some(Reason::DType(tensor.dtype()));
-        }
-        if !tensor.is_variable() {
-            return Some(Reason::Frozen);
-        }
-        match role {
-            Role::Buffer => Some(Reason::Buffer),
-            Role::Bias if !scope.bias => Some(Reason::Bias),
-            Role::Norm if !scope.norm => Some(Reason::Norm),
-            _ => None,
-        }
+/// What keeps every declaration from a tensor, if nobody skips it.
+pub(crate) fn closed(role: Role, tensor: &Tensor, bias: bool, norm: bool) -> Option<Reason> {
+    if !crate::kernel::is_supported(tensor.dtype()) {
+        return Some(Reason::DType(tensor.dtype()));
     }
+    if !tensor.is_variable() {
+        return Some(Reason::Frozen);
+    }
+    match role {
+        Role::Buffer => Some(Reason::Buffer),
+        Role::Bias if !bias => Some(Reason::Bias),
+        Role::Norm if !norm => Some(Reason::Norm),
+        _ => None,
+    }
+}
 
-    /// λ, element and l2 times the scales on the path may be beyond what the tensor computes in.
-    fn check_range(&self, penalty: Penalty, dtype: DType) -> Result<()> {
-        let Some((key, value, expected)) = penalty.invalid_for(dtype) else { return Ok(()) };
+/// A penalty as it is charged on a tensor: times the scales on its path, its groups as dimensions.
+///
+/// # Errors
+/// [`Error::InvalidValue`] where a strength times the scales is beyond what the tensor computes in, [`Error::Grouping`] where it has
+/// no such groups.
+pub(crate) fn fitted(penalty: Penalty, scale: f64, path: &ParamPath, role: Role, tensor: &Tensor) -> Result<Penalty> {
+    let penalty = penalty.scaled(scale);
+    if let Some((key, value, expected)) = penalty.invalid_for(tensor.dtype()) {
         let key = match key {
-            _ if self.scope.scale == 1.0 => key,
+            _ if scale == 1.0 => key,
             "l2" => "l2 times the scales on its path",
             "element" => "element times the scales on its path",
             _ => "lambda times the scales on its path",
         };
-        Err(Error::InvalidValue { path: self.path(), key, value, expected })
+        return Err(Error::InvalidValue { path: path.clone(), key, value, expected });
     }
+    penalty.for_tensor(role, tensor.dims()).map_err(|expected| Error::Grouping {
+        path: path.clone(),
+        group: penalty.group(),
+        shape: tensor.shape().clone(),
+        expected,
+    })
 }

@@ -2,6 +2,7 @@
 
 mod compile_fail;
 mod containers;
+mod coverage;
 mod decay;
 mod enums;
 mod generics;
@@ -9,9 +10,11 @@ mod given;
 mod inheritance;
 mod keys;
 mod layers;
+mod names;
 mod penalties;
 mod refused;
 mod said;
 mod shapes;
 mod skipping;
+mod ties;
 mod traced;

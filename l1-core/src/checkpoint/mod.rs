@@ -4,7 +4,6 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     path::Path,
-    sync::PoisonError,
 };
 
 use candle_core::{TensorId, Var};
@@ -14,6 +13,7 @@ use safetensors::Dtype;
 use crate::{
     Error, Result,
     optim::{Method, Stepper},
+    variables,
 };
 
 mod contents;
@@ -284,11 +284,7 @@ struct Variables(Vec<(String, Var)>);
 
 impl Variables {
     fn of(varmap: &VarMap) -> Result<Self> {
-        // A poisoned lock still holds what it guards: another thread's panic is not ours to repeat.
-        let data = varmap.data().lock().unwrap_or_else(PoisonError::into_inner);
-        let mut variables: Vec<_> = data.iter().map(|(name, var)| (name.clone(), var.clone())).collect();
-        drop(data);
-        variables.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let variables = variables::by_name(varmap);
         match variables.iter().find(|(name, _)| name == file::HEADER || name.starts_with(STATE)) {
             None => Ok(Self(variables)),
             Some((name, _)) => Err(Error::ReservedName { name: name.clone() }),
