@@ -34,8 +34,9 @@ pub struct Digits {
     pub test: Labelled,
 }
 
-/// The mean sunspot number of each year from 1700 to 2008, one after another.
+/// The mean sunspot number of each year from 1700 to 2008.
 pub struct Sunspots {
+    /// One year after another.
     pub years: Vec<u32>,
     pub numbers: Vec<f64>,
 }
@@ -112,6 +113,11 @@ impl Sunspots {
     pub fn load() -> Result<Self> {
         let file = Tensors::open("sunspots.safetensors")?;
         Ok(Self { years: file.get("years")?.to_vec1()?, numbers: file.get("numbers")?.to_vec1()? })
+    }
+
+    /// The number of a year in the series.
+    pub fn of(&self, year: u32) -> f64 {
+        self.numbers[(year - self.years[0]) as usize]
     }
 }
 
