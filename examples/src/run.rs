@@ -56,7 +56,8 @@ impl Folder {
         varmap.save(&path).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    fn place(&mut self, name: &str) -> PathBuf {
+    /// The path of a file that somebody else writes.
+    pub fn place(&mut self, name: &str) -> PathBuf {
         self.written.push(name.to_owned());
         self.path.join(name)
     }

@@ -5,12 +5,15 @@ use std::{
     fmt,
 };
 
-use candle_core::TensorId;
+use candle_core::{TensorId, Var};
 use candle_nn::VarMap;
 use comfy_table::{Table, presets};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::{Decision, Error, Origin, Param, ParamPath, Penalty, Reason, Regularizer, Result, kernel, variables};
+use crate::{
+    Decision, Error, Origin, Param, ParamPath, Penalty, Reason, Regularizer, Result, kernel, located::Located,
+    variables, visitor::Unvisited,
+};
 
 /// Every variable of a `VarMap` with what becomes of it, and every parameter of the model that is no variable of it; made by
 /// [`Regularizer::coverage`].
@@ -38,6 +41,8 @@ pub struct CoverageRow {
     pub shape: Vec<usize>,
     /// What becomes of it.
     pub status: Status,
+    /// The weight decay declared for it; an optimizer's own `weight_decay` is not known here.
+    pub decay: Option<f64>,
 }
 
 /// What becomes of one variable.
@@ -46,6 +51,7 @@ pub struct CoverageRow {
 #[non_exhaustive]
 pub enum Status {
     /// Penalized.
+    #[non_exhaustive]
     Penalized {
         /// The penalty, every scale included.
         penalty: Penalty,
@@ -53,11 +59,13 @@ pub enum Status {
         by: Option<Origin>,
     },
     /// Not penalized.
+    #[non_exhaustive]
     Unpenalized {
         /// Why.
         reason: Reason,
     },
     /// Skipped.
+    #[non_exhaustive]
     Skipped {
         /// The reason that was given.
         reason: Option<&'static str>,
@@ -67,10 +75,44 @@ pub enum Status {
         by_name: bool,
     },
     /// Nobody has said anything of it.
+    #[non_exhaustive]
     Unaccounted {
         /// What is known.
-        why: String,
+        why: LeftOut,
     },
+}
+
+/// What is known of a variable that nobody has said anything of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeftOut {
+    /// No field of a model shows it, and no rule matches it.
+    NotShown,
+    /// It lies in this opaque field, and no rule matches it.
+    Opaque(ParamPath),
+    /// The model holds only a view of it, at this path.
+    View(ParamPath),
+    /// The model holds another tensor at the path of its name.
+    Copy,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotShown => f.write_str("no field of the model shows it, and no rule matches it"),
+            Self::Opaque(path) => write!(f, "in `{path}`, which is opaque, and no rule matches it"),
+            Self::View(path) => write!(f, "the model holds only a view of it, at `{path}`"),
+            Self::Copy => f.write_str(
+                "the model holds another tensor there (a copy?), so that training this one changes nothing in it",
+            ),
+        }
+    }
+}
+
+impl Serialize for LeftOut {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// A parameter of the model that is no variable of the `VarMap`.
@@ -112,29 +154,15 @@ impl fmt::Display for Strangeness {
 impl Coverage {
     pub(crate) fn new(regularizer: &Regularizer, varmap: &VarMap) -> Self {
         let variables = variables::by_name(varmap);
-        let model = Model::of(regularizer);
-        let ids: HashSet<TensorId> = variables.iter().map(|(_, var)| var.id()).collect();
-        let names: HashSet<&str> = variables.iter().map(|(name, _)| name.as_str()).collect();
-        let storages: HashMap<usize, &str> =
-            variables.iter().map(|(name, var)| (kernel::storage_key(var), name.as_str())).collect();
-        let strange = |param: &Param| match storages.get(&kernel::storage_key(&param.tensor)) {
-            Some(name) => Strangeness::View((*name).to_owned()),
-            None if names.contains(param.path.as_str()) => Strangeness::Copy,
-            None if !param.tensor.is_variable() => Strangeness::Frozen,
-            None => Strangeness::Elsewhere,
-        };
-        let strangers = regularizer.params().iter().filter(|param| !ids.contains(&param.tensor.id()));
-        let strangers = strangers.map(|param| Stranger { path: param.path.clone(), what: strange(param) }).collect();
-        let row = |(name, var): &(String, candle_core::Var)| {
+        let model = Model::of(regularizer, &variables);
+        let rows = variables.iter().map(|(name, var)| {
             let param = regularizer.get(var);
-            let status = match param {
-                Some(param) => model.status(param),
-                None => model.hidden(name, kernel::storage_key(var)),
-            };
+            let status = param.map_or_else(|| model.hidden(name, var), |param| model.status(param));
             let paths = param.into_iter().flat_map(|param| [&param.path].into_iter().chain(&param.aliases)).cloned();
-            CoverageRow { name: name.clone(), paths: paths.collect(), shape: var.dims().to_vec(), status }
-        };
-        Self { variables: variables.iter().map(row).collect(), strangers }
+            let (paths, shape) = (paths.collect(), var.dims().to_vec());
+            CoverageRow { name: name.clone(), paths, shape, status, decay: param.and_then(|param| param.decay) }
+        });
+        Self { variables: rows.collect(), strangers: strangers(regularizer, &variables) }
     }
 
     /// The variables that nobody has said anything of.
@@ -142,17 +170,20 @@ impl Coverage {
         self.variables.iter().filter(|row| matches!(row.status, Status::Unaccounted { .. }))
     }
 
-    /// Refuses variables that nobody has said anything of. Parameters that are no variables of the `VarMap` are no reason to refuse:
-    /// what is frozen may be meant to be.
+    /// Refuses variables that nobody has said anything of, and a `VarMap` without any. Parameters that are no variables of the `VarMap`
+    /// are no reason to refuse: what is frozen may be meant to be, and a model may have several.
     ///
     /// # Errors
-    /// [`Error::Unaccounted`], with all their names.
+    /// [`Error::Unaccounted`], with all their names; [`Error::EmptyVarMap`].
     pub fn strict(&self) -> Result<()> {
-        let said = |row: &CoverageRow| match &row.status {
-            Status::Unaccounted { why } => Some(format!("{}: {why}", row.name)),
+        if self.variables.is_empty() {
+            return Err(Error::EmptyVarMap);
+        }
+        let left_out = |row: &CoverageRow| match &row.status {
+            Status::Unaccounted { why } => Some((row.name.clone(), why.clone())),
             _ => None,
         };
-        match self.variables.iter().filter_map(said).collect::<Vec<_>>() {
+        match self.variables.iter().filter_map(left_out).collect::<Vec<_>>() {
             variables if variables.is_empty() => Ok(()),
             variables => Err(Error::Unaccounted { variables }),
         }
@@ -165,68 +196,103 @@ impl Coverage {
     }
 }
 
+/// The parameters that are no variables of the `VarMap`, and what they are.
+fn strangers(regularizer: &Regularizer, variables: &[(String, Var)]) -> Vec<Stranger> {
+    let ids: HashSet<TensorId> = variables.iter().map(|(_, var)| var.id()).collect();
+    let names: HashSet<&str> = variables.iter().map(|(name, _)| name.as_str()).collect();
+    let storages: HashMap<usize, &str> =
+        variables.iter().map(|(name, var)| (kernel::storage_key(var), name.as_str())).collect();
+    let strange = |param: &Param| match storages.get(&kernel::storage_key(&param.tensor)) {
+        Some(name) => Strangeness::View((*name).to_owned()),
+        None if names.contains(param.path.as_str()) => Strangeness::Copy,
+        None if !param.tensor.is_variable() => Strangeness::Frozen,
+        None => Strangeness::Elsewhere,
+    };
+    let strangers = regularizer.params().iter().filter(|param| !ids.contains(&param.tensor.id()));
+    strangers.map(|param| Stranger { path: param.path.clone(), what: strange(param) }).collect()
+}
+
 /// What the Regularizer knows, by what a variable can be found by.
 struct Model<'r> {
     regularizer: &'r Regularizer,
     by_path: HashSet<&'r str>,
     by_storage: HashMap<usize, &'r ParamPath>,
+    fields: Vec<Located<'r>>,
 }
 
 impl<'r> Model<'r> {
-    fn of(regularizer: &'r Regularizer) -> Self {
+    fn of(regularizer: &'r Regularizer, variables: &[(String, Var)]) -> Self {
         let params = regularizer.params();
+        let names: HashMap<TensorId, &str> = variables.iter().map(|(name, var)| (var.id(), name.as_str())).collect();
+        let paths = |param: &'r Param| [&param.path].into_iter().chain(&param.aliases);
+        let shown = params.iter().filter(|param| !param.hidden).flat_map(|param| {
+            let name = names.get(&param.tensor.id()).copied();
+            paths(param).map(move |path| (path.as_str(), name))
+        });
+        let shown: Vec<_> = shown.collect();
         Self {
             regularizer,
-            by_path: params.iter().map(|param| param.path.as_str()).collect(),
+            by_path: shown.iter().map(|(path, _)| *path).collect(),
             by_storage: params.iter().map(|param| (kernel::storage_key(&param.tensor), &param.path)).collect(),
+            fields: Located::all(regularizer.fields_not_looked_into(), &shown),
         }
     }
 
     fn status(&self, param: &Param) -> Status {
-        let by = || param.origin.clone();
-        match &param.decision {
-            Decision::Penalized(penalty) => {
-                Status::Penalized { penalty: self.regularizer.penalty_of(param).unwrap_or(*penalty), by: by() }
+        match (self.regularizer.penalty_of(param), &param.decision) {
+            (Some(penalty), _) if penalty.is_none() => Status::Unpenalized { reason: Reason::NoStrength },
+            (Some(penalty), _) => Status::Penalized { penalty, by: param.origin.clone() },
+            (None, Decision::Unpenalized(Reason::Skipped(reason))) => {
+                Status::Skipped { reason: *reason, by: param.origin.clone(), by_name: false }
             }
-            Decision::Unpenalized(Reason::Skipped(reason)) => {
-                Status::Skipped { reason: *reason, by: by(), by_name: false }
-            }
-            Decision::Unpenalized(reason) => Status::Unpenalized { reason: reason.clone() },
+            (None, Decision::Unpenalized(reason)) => Status::Unpenalized { reason: reason.clone() },
+            (None, Decision::Penalized(_)) => Status::Unpenalized { reason: Reason::NothingDeclared },
         }
     }
 
     /// What can be said of a variable that the Regularizer does not know.
-    fn hidden(&self, name: &str, storage: usize) -> Status {
-        let field = self.regularizer.field_around(name);
-        if let Some((path, Reason::Skipped(reason))) = field {
-            return Status::Skipped { reason: *reason, by: Some(Origin::Field(path.clone())), by_name: true };
-        }
-        let why = if let Some(path) = self.by_storage.get(&storage) {
-            format!("the model holds only a view of it, at `{path}`")
-        } else if self.by_path.contains(name) {
-            "the model holds another tensor there (a copy?), so that training this one changes nothing in it".to_owned()
-        } else if let Some((path, _)) = field {
-            format!("in `{path}`, which is opaque, and no rule matches it")
-        } else {
-            "no field of the model shows it, and no rule matches it".to_owned()
+    fn hidden(&self, name: &str, var: &Var) -> Status {
+        let field = Located::around(&self.fields, name).map(|located| located.field);
+        let why = match field {
+            Some(Unvisited { reason: Reason::Skipped(reason), origin, .. }) => {
+                return Status::Skipped { reason: *reason, by: origin.clone(), by_name: true };
+            }
+            _ if self.by_storage.contains_key(&kernel::storage_key(var)) => {
+                LeftOut::View(self.by_storage[&kernel::storage_key(var)].clone())
+            }
+            _ if self.by_path.contains(name) => LeftOut::Copy,
+            Some(field) => LeftOut::Opaque(field.path.clone()),
+            None => LeftOut::NotShown,
         };
         Status::Unaccounted { why }
     }
 }
 
-impl Status {
-    /// What becomes of it, and who says so.
-    fn cells(&self) -> [String; 2] {
+impl CoverageRow {
+    /// Name, shape, what becomes of it, and who says so.
+    fn cells(&self) -> [String; 4] {
         let by = |by: &Option<Origin>| by.as_ref().map_or_else(String::new, Origin::to_string);
-        match self {
-            Self::Penalized { penalty, by: origin } => [format!("penalized ({penalty})"), by(origin)],
-            Self::Unpenalized { reason } => [format!("– {reason}"), String::new()],
-            Self::Skipped { reason, by: origin, by_name } => {
-                let by_name = if *by_name { ", by name" } else { "" };
-                [format!("– {}", Reason::Skipped(*reason)), format!("{}{by_name}", by(origin))]
+        let (mut what, by) = match &self.status {
+            Status::Penalized { penalty, by: origin } => (format!("penalized ({penalty})"), by(origin)),
+            Status::Unpenalized { reason: Reason::NothingDeclared } if self.decay.is_some() => {
+                ("– no penalty".to_owned(), String::new())
             }
-            Self::Unaccounted { why } => [format!("UNACCOUNTED: {why}"), String::new()],
+            Status::Unpenalized { reason } => (format!("– {reason}"), String::new()),
+            Status::Skipped { reason, by: origin, by_name } => {
+                let by_name = if *by_name { ", by name" } else { "" };
+                (format!("– {}", Reason::Skipped(*reason)), format!("{}{by_name}", by(origin)))
+            }
+            Status::Unaccounted { why } => (format!("UNACCOUNTED: {why}"), String::new()),
+        };
+        if let Some(decay) = self.decay {
+            what.push_str(&format!(", decay = {decay}"));
         }
+        let shape: Vec<_> = self.shape.iter().map(usize::to_string).collect();
+        let shape = if shape.is_empty() { "scalar".to_owned() } else { shape.join("×") };
+        // Where the model calls it otherwise.
+        let other = self.paths.iter().map(ParamPath::as_str).filter(|path| *path != self.name);
+        let name = [self.name.as_str()].into_iter().chain(other).collect::<Vec<_>>().join(" = ");
+        [name, shape, what, by]
     }
 }
 
@@ -236,15 +302,7 @@ impl fmt::Display for Coverage {
         table.load_style(presets::UTF8_FULL_CONDENSED);
         table.set_header(["variable", "shape", "what becomes of it", "declared by"]);
         for row in &self.variables {
-            let shape: Vec<_> = row.shape.iter().map(usize::to_string).collect();
-            let shape = if shape.is_empty() { "scalar".to_owned() } else { shape.join("×") };
-            // Where the model calls it otherwise.
-            let other: Vec<_> =
-                row.paths.iter().filter(|path| path.as_str() != row.name).map(ParamPath::as_str).collect();
-            let name =
-                if other.is_empty() { row.name.clone() } else { format!("{} = {}", row.name, other.join(" = ")) };
-            let [what, by] = row.status.cells();
-            table.add_row([name, shape, what, by]);
+            table.add_row(row.cells());
         }
         writeln!(f, "{table}")?;
         for Stranger { path, what } in &self.strangers {

@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use candle_core::{DType, DeviceLocation, Shape};
 
-use crate::{Grouping, Guard, ParamPath, RoleName, kernel::Place};
+use crate::{
+    Grouping, Guard, LeftOut, MissingCause, ParamPath, RoleName,
+    kernel::Place,
+    missing::{NORMS, nor},
+};
 
 /// `Result` with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -13,14 +17,23 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// that fails in the middle of a step or a load, and by [`Error::NonFiniteGradient`] with [`Guard::InPass`]; a
 /// [`Fista::minimize`](crate::Fista::minimize) that fails keeps the iterations that it has made).
 ///
+/// A message names the parameter's path or the argument, the value found, what was expected, and the way out. Each variant below
+/// says what causes it and what cures it. `docs/troubleshooting.md` in the repository has the same beside a real message and code
+/// that mends it, and goes through what goes wrong without an error.
+///
 /// It converts from candle's error and into it, so `?` works in functions that return `candle_core::Result`,
 /// `l1_core::Result` or `anyhow::Result`. The way through candle's error keeps the variant:
 /// `l1_core::Error::from(opt.step(&grads).unwrap_err())` can be matched on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A number of a declaration is out of its range. Cause: an expression such as `lambda = self.strength` came out negative,
-    /// NaN or infinite. Cure: correct the expression.
+    /// A number of a declaration is out of its range.
+    ///
+    /// Cause: an expression such as `lambda = self.strength` came out negative, NaN or infinite; the number of a curve
+    /// is out of its range; or a strength, times the scales on its path, is beyond what the tensor computes in (f32,
+    /// but for F64).
+    ///
+    /// Cure: correct the expression, or give it a number within the range that the message states.
     #[error("{path}: {key} = {} (expected {expected})", readable(*value))]
     InvalidValue {
         /// The field that carries the declaration, or the struct if it stands there.
@@ -34,7 +47,14 @@ pub enum Error {
         expected: &'static str,
     },
 
-    /// A penalty or decay declared on a field, or by a rule for names, changes no parameter. Cause and cure are in `why`.
+    /// A penalty or decay declared on a field, or by a rule for names, changes no parameter.
+    ///
+    /// Cause: all that lies below the field is something that a declaration passes over (biases, norm parameters,
+    /// buffers, frozen tensors, integers), is under nearer rules of its own, or is no parameter at all. The message
+    /// says which.
+    ///
+    /// Cure: what the message offers: add `bias` or `norm` to the attribute, build frozen layers from a VarBuilder over
+    /// a VarMap, or remove the declaration. (One on the struct may pass over fields.)
     #[error("{path}: {declared} reaches no parameter: {why}")]
     Unreached {
         /// The field that carries the declaration, or "rule `PATTERN`".
@@ -45,19 +65,31 @@ pub enum Error {
         why: String,
     },
 
-    /// The pattern of a rule for names is none. Cause and cure are in `why`.
+    /// A rule for names cannot be one.
+    ///
+    /// Cause: the pattern is empty, or a bracket or brace of its glob is not closed; the rule declares neither a penalty nor a
+    /// decay; its pattern matches a name that means one tensor in the model and another one in the VarMap; or `force()` was
+    /// called before any rule.
+    ///
+    /// Cure: close the bracket, or put a backslash before one that is part of the name; `*` alone matches every name. To say
+    /// that parameters are not to be penalized there is `.skip(pattern, why)`. Where a name means two tensors, use the
+    /// variable itself in the model. `force()` belongs behind the rule that is to overrule attributes.
     #[error("rule `{pattern}`: {why}")]
     InvalidPattern {
         /// The pattern.
         pattern: String,
-        /// What is wrong with it.
+        /// What is wrong with it, and what to do about it.
         why: String,
     },
 
-    /// The pattern of a rule for names matches no parameter. Cause: a misspelt name, or variables that the builder was not shown
-    /// ([`Builder::vars`](crate::Builder::vars)). Cure: one of the nearest names.
+    /// The pattern of a rule for names matches no parameter.
+    ///
+    /// Cause: a misspelt name, or variables that the builder was not shown.
+    ///
+    /// Cure: take one of the nearest names, which the message lists, or show the builder the VarMap
+    /// ([`RegularizerBuilder::vars`](crate::RegularizerBuilder::vars)).
     #[error(
-        "rule `{pattern}` matches no parameter{}",
+        "rule `{pattern}` matches no parameter{}{hint}",
         match nearest.as_slice() {
             [] => ": there are none; show the builder a model or a VarMap (`.vars(&varmap)`)".to_owned(),
             nearest => format!("; the nearest names: `{}`", nearest.join("`, `")),
@@ -68,23 +100,42 @@ pub enum Error {
         pattern: String,
         /// Names that may have been meant, the most likely first.
         nearest: Vec<String>,
+        /// What else may be the cause; empty if nothing is known.
+        hint: String,
     },
 
-    /// Variables of a VarMap are neither in the model nor matched by a rule, so that nobody has said what is to become of them; from
-    /// [`Coverage::strict`](crate::Coverage::strict). Cause: a field that the visit leaves out, an `opaque` one without rules, a copy
-    /// in place of the variable. Cure: declare, `skip`, or add a rule.
+    /// Variables of a VarMap are neither in the model nor matched by a rule, so that nobody has said what is to become
+    /// of them; from [`Coverage::strict`](crate::Coverage::strict).
+    ///
+    /// Cause: a field that the visit leaves out, an `opaque` one without rules, a copy in place of the variable.
+    ///
+    /// Cure: declare a penalty, `skip` the field, or add a rule for the names.
     #[error(
-        "{} of the VarMap's variables are unaccounted for:{}\nVisit them in the model, or match them by a rule: \
+        "{} unaccounted for:{}\nVisit them in the model, or match them by a rule: \
          `.rule(pattern, ..)` or `.skip(pattern, why)` of `Regularizer::builder()`",
-        variables.len(),
-        variables.iter().map(|variable| format!("\n  {variable}")).collect::<String>()
+        if variables.len() == 1 { "1 variable of the VarMap is".to_owned() } else { format!("{} variables of the VarMap are", variables.len()) },
+        variables.iter().map(|(name, why)| format!("\n  {name}: {why}")).collect::<String>()
     )]
     Unaccounted {
         /// Each name, with what is known of it.
-        variables: Vec<String>,
+        variables: Vec<(String, LeftOut)>,
     },
 
-    /// `role = ..` stands on a field without a bare `Tensor` or `Var`. Cure: layers know their roles; remove the key.
+    /// A VarMap without variables, so that there is nothing that could be left out.
+    ///
+    /// Cause: another VarMap than the one that the model was built from, or a model that was read without one.
+    ///
+    /// Cure: give [`Regularizer::coverage`](crate::Regularizer::coverage) the VarMap behind the model's VarBuilder.
+    #[error(
+        "the VarMap holds no variable, so that there is nothing to cover: is it the one that the model was built from?"
+    )]
+    EmptyVarMap,
+
+    /// `role = ..` stands on a field without a bare `Tensor` or `Var`.
+    ///
+    /// Cause: the field is a layer or a struct, and those know the roles of their own tensors.
+    ///
+    /// Cure: remove the key, or write it on the tensor's own field.
     #[error(
         "{path}: role = {role} names no tensor: `role` is for a field that is a `Tensor` or `Var` (or a container of them); \
          a layer or struct says the roles of its own tensors. Remove `role`, or write it on the tensor's field"
@@ -96,15 +147,26 @@ pub enum Error {
         role: RoleName,
     },
 
-    /// Two tensors of the model have the same path. Cause: `flatten` or `rename` let two names coincide.
-    #[error("{path}: two parameters have this path; rename one of the fields or map keys, or remove a `flatten`")]
+    /// Two tensors of the model have the same path.
+    ///
+    /// Cause: `flatten` or `rename` let two names coincide, or two models of one builder have fields of the same name.
+    ///
+    /// Cure: give one of the fields another name with `rename`, or remove a `flatten`; give each model of a builder a place of
+    /// its own ([`RegularizerBuilder::model_at`](crate::RegularizerBuilder::model_at)).
+    #[error(
+        "{path}: two parameters have this path; rename one of the fields or map keys, or remove a `flatten`; of several models \
+         give each a place of its own, `.model_at(\"actor\", &actor)`"
+    )]
     DuplicatePath {
         /// The path that occurs twice.
         path: ParamPath,
     },
 
-    /// One storage is declared in two different ways. Cause: tied tensors whose fields disagree. Cure: the same rule on both
-    /// fields, or on one of them only.
+    /// One storage is declared in two different ways.
+    ///
+    /// Cause: tied tensors whose fields disagree.
+    ///
+    /// Cure: declare the same rule on both fields, or a rule on one of them only.
     #[error(
         "{first} and {second} are one tensor under two rules: {first} is {first_rule}, {second} is {second_rule}. \
          Declare the same rule on both, or a rule on one of them only"
@@ -120,9 +182,14 @@ pub enum Error {
         second_rule: String,
     },
 
-    /// Penalized parameters lie on two devices. Cure: move the model to one device, or `skip` what lies elsewhere.
+    /// Penalized parameters lie on two devices.
+    ///
+    /// Cause: parts of the model were built on different devices, and the penalty is one sum on one device.
+    ///
+    /// Cure: build the whole model on one device, or `skip` what lies elsewhere.
     #[error(
-        "{second} is on {second_device:?} but {first} is on {first_device:?}; penalized parameters must share one device"
+        "{second} is on {second_device:?} but {first} is on {first_device:?}; penalized parameters must share one device. \
+         Build the model on one, or declare `#[l1(skip)]` on what lies elsewhere"
     )]
     TwoDevices {
         /// The first penalized parameter.
@@ -136,10 +203,26 @@ pub enum Error {
     },
 
     /// The model has no parameters at all.
-    #[error("the model holds no parameters: no field of it is a tensor, a layer or another model")]
+    ///
+    /// Cause: no field of it is a tensor, a layer or another model, or its own `visit` does nothing; or a builder was
+    /// given neither a model with parameters nor a VarMap with variables.
+    ///
+    /// Cure: make the layers fields of the model, visit them, or show the builder the VarMap that holds their
+    /// variables.
+    #[error(
+        "the model holds no parameters: no field of it is a tensor, a layer or another model. Visit those that it has, or show \
+         the variables: `Regularizer::builder().vars(&varmap)`"
+    )]
     EmptyModel,
 
-    /// No parameter is penalized, so there is no penalty to compute. Cause and cure are in `why`.
+    /// No parameter is penalized, so there is no penalty to compute.
+    ///
+    /// Cause: nothing is declared, or what is declared reaches biases, norm parameters, frozen tensors or skipped
+    /// fields alone. The message counts them.
+    ///
+    /// Cure: declare `lambda = ..` on a field or on the struct, or build frozen layers from a VarBuilder over a VarMap.
+    /// To train without a penalty, for comparison: declare `decay = ..` alone, take candle's own optimizer, or declare
+    /// a λ and `set_scale(0.0)`.
     #[error("none of the model's parameters ({parameters}) is penalized: {why}")]
     NothingPenalized {
         /// How many parameters were visited.
@@ -148,18 +231,31 @@ pub enum Error {
         why: String,
     },
 
-    /// Gradients that hold the penalty already were given to a proximal optimizer or to a certificate, which would charge it again.
+    /// Gradients that hold a parameter's penalty already were given to what would charge it again: a proximal optimizer, a
+    /// certificate, or `add_subgradient`.
+    ///
+    /// Cause: they are those of a loss with `penalty()` in it, or come from `add_subgradient`, which is for optimizers that know
+    /// nothing of the penalty.
+    ///
+    /// Cure: give a proximal optimizer or a certificate what `loss.backward()` returns for the loss without the penalty;
+    /// give the others to an optimizer of candle's.
     #[error(
-        "these gradients hold the penalty already (`add_subgradient`), and a proximal optimizer or a certificate would charge \
-         it a second time: give it the gradients of the loss alone"
+        "{path}: these gradients hold its penalty already (`penalty()` in the loss, or `add_subgradient`), and here it would be charged \
+         a second time: give the gradients of the loss alone, or train loss + penalty with candle's own optimizers"
     )]
-    ChargedTwice,
+    ChargedTwice {
+        /// The first parameter that would be charged twice.
+        path: ParamPath,
+    },
 
-    /// None of the penalized or decayed parameters is among the variables given to the optimizer. Cause: variables of another
-    /// model or another `VarMap`.
+    /// None of the penalized or decayed parameters is among the variables given to the optimizer.
+    ///
+    /// Cause: they are the variables of another model or another VarMap.
+    ///
+    /// Cure: pass the variables of the VarMap that the model was built from: `varmap.all_vars()`.
     #[error(
-        "none of the {regularized} regularized parameters (the first is {first}) is among the optimizer's {variables} variables; \
-         pass the variables of the model that the Regularizer was made from"
+        "none of the regularized parameters ({regularized}, the first is {first}) is among the optimizer's variables \
+         ({variables}); pass the variables of the model that the Regularizer was made from"
     )]
     ForeignVariables {
         /// How many parameters the regularizer penalizes or decays.
@@ -170,7 +266,12 @@ pub enum Error {
         variables: usize,
     },
 
-    /// A declared `decay` would do nothing: a loss has no decoupled weight decay, nor has this optimizer.
+    /// A declared `decay` would do nothing here.
+    ///
+    /// Cause: decoupled weight decay is a part of the step of `ProxSgd` and `ProxAdamW`; a loss has none, nor have the
+    /// other optimizers.
+    ///
+    /// Cure: declare a ridge, `l2`, in its place, or take `ProxSgd` or `ProxAdamW`.
     #[error(
         "{path}: `decay` does nothing in {place}, which has no decoupled weight decay: declare a ridge, `l2`, or take \
          `ProxSgd` or `ProxAdamW`"
@@ -182,7 +283,11 @@ pub enum Error {
         place: &'static str,
     },
 
-    /// The penalty has no usable gradient. Cure: a proximal optimizer.
+    /// The penalty has no usable gradient.
+    ///
+    /// Cause: `half`, `two_thirds` and `l0` have no finite slope at 0, and `positive` is a constraint.
+    ///
+    /// Cure: take a proximal optimizer, and leave the penalty out of the loss.
     #[error(
         "{path}: `{what}` cannot stand in the loss, it has no gradient that would do; \
          use a proximal optimizer (`ProxSgd`, `ProxAdamW`, `FtrlProximal`, `Fista` or `Proximal`) instead of `penalty()` or \
@@ -195,22 +300,53 @@ pub enum Error {
         what: String,
     },
 
-    /// A penalized parameter got no gradient: it would be shrunk by the penalty alone. Cause: it does not reach the loss, or a
-    /// layer between has no backward (candle's `LayerNorm`, `RmsNorm` and `softmax_last_dim` on contiguous input). Cure: train
-    /// with `candle_nn::ops::layer_norm_slow`, `RmsNorm::forward_diff` and `candle_nn::ops::softmax`; insert a gradient of zeros
-    /// for a part that sits out a batch; `skip` what is never to be penalized.
+    /// A penalized parameter got no gradient: it would be shrunk by the penalty alone.
+    ///
+    /// Cause: it does not reach the loss, or a layer between has no backward (candle's `LayerNorm`, `RmsNorm` and
+    /// `softmax_last_dim` on contiguous input); what is known of it is in [`MissingCause`].
+    ///
+    /// Cure: train with `candle_nn::ops::layer_norm_slow`, `RmsNorm::forward_diff` and `candle_nn::ops::softmax`;
+    /// `on_missing_gradient` decides about a part that sits out some batches ([`OnMissingGradient`](crate::OnMissingGradient));
+    /// `skip` what is never to be penalized.
+    /// [`Regularizer::check_gradients_with`](crate::Regularizer::check_gradients_with) finds out whether it takes part in the loss.
     #[error(
-        "{path}: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it. Does it take part in \
-         the loss? If it does: candle's LayerNorm, RmsNorm and softmax_last_dim stop gradients; train with \
-         `ops::layer_norm_slow`, `RmsNorm::forward_diff`, `ops::softmax`. If it is never to be penalized, declare `#[l1(skip)]`"
+        "{path}: penalized, but the loss gave it no gradient{}, so that the penalty alone would shrink it. {cause}",
+        nor(others)
     )]
     MissingGradient {
         /// The parameter.
         path: ParamPath,
+        /// What is known of the cause.
+        cause: MissingCause,
+        /// The other penalized parameters without one (of `check_gradients_with`: those for which the same was found).
+        others: Vec<ParamPath>,
     },
 
-    /// A gradient holds NaN or an infinity. What was changed is said by `guard`: nothing at all with [`Guard::Before`], all
-    /// coordinates but those with such a gradient (under groups all tensors but those) with [`Guard::InPass`].
+    /// A normalization that is trained got no gradient, while others got theirs; from
+    /// [`Regularizer::check_gradients`](crate::Regularizer::check_gradients). What lies before it is trained by that part of the loss
+    /// alone that does not flow through it.
+    ///
+    /// Cause: candle's `LayerNorm` and `RmsNorm` have no backward on contiguous input. In a residual network all other parameters
+    /// have gradients all the same.
+    ///
+    /// Cure: train with `candle_nn::ops::layer_norm_slow` and `RmsNorm::forward_diff`; freeze a norm that is not to be trained, and
+    /// that nothing before it has to be trained through.
+    #[error(
+        "{norm}: a norm that the loss gives no gradient, though it gives some to others, so that what lies before it learns by a part \
+         of the loss alone. {NORMS}"
+    )]
+    NormWithoutBackward {
+        /// The layer.
+        norm: ParamPath,
+    },
+
+    /// A gradient holds NaN or an infinity. What was changed is said by `guard`: nothing at all with [`Guard::Before`],
+    /// all coordinates but those with such a gradient (under groups all tensors but those) with [`Guard::InPass`].
+    ///
+    /// Cause: training has diverged, the data hold NaN, or the loss has no derivative where it was evaluated (a `sqrt`
+    /// or `log` of 0).
+    ///
+    /// Cure: lower the learning rate, clip the gradients, or pass over such a batch.
     #[error(
         "{path}: its gradient holds {value} at flat index {index}; {}. \
          Has training diverged? Lower the learning rate, or clip the gradients",
@@ -231,7 +367,13 @@ pub enum Error {
     },
 
     /// A gradient has another shape than its variable.
-    #[error("{path}: its gradient has shape {found:?} (expected {expected:?})")]
+    ///
+    /// Cause: it was inserted by hand.
+    ///
+    /// Cure: insert one of the variable's shape; `backward` gives such.
+    #[error(
+        "{path}: its gradient has shape {found:?} (expected {expected:?}); one that is inserted by hand has the shape of its variable"
+    )]
     GradientShape {
         /// The parameter.
         path: ParamPath,
@@ -242,7 +384,11 @@ pub enum Error {
     },
 
     /// A gradient has another dtype than its variable.
-    #[error("{path}: its gradient has dtype {found:?} (expected {expected:?})")]
+    ///
+    /// Cause: it was inserted by hand, as after accumulating or scaling in another precision.
+    ///
+    /// Cure: cast it with `to_dtype` before it is inserted.
+    #[error("{path}: its gradient has dtype {found:?} (expected {expected:?}); cast it with `to_dtype`")]
     GradientDType {
         /// The parameter.
         path: ParamPath,
@@ -253,7 +399,11 @@ pub enum Error {
     },
 
     /// A gradient is on another device than its variable.
-    #[error("{path}: its gradient is on {found:?} (expected {expected:?})")]
+    ///
+    /// Cause: it was inserted by hand, as after a reduction over devices.
+    ///
+    /// Cure: move it with `to_device` before it is inserted.
+    #[error("{path}: its gradient is on {found:?} (expected {expected:?}); move it with `to_device`")]
     GradientDevice {
         /// The parameter.
         path: ParamPath,
@@ -264,7 +414,11 @@ pub enum Error {
     },
 
     /// A tensor argument has another shape than the tensor it belongs to.
-    #[error("`{argument}` has shape {found:?} (expected {expected:?})")]
+    ///
+    /// Cause: a step for each entry, or a gradient, was made for another tensor.
+    ///
+    /// Cure: give it the shape that the message states; `broadcast_as` repeats one along a dimension.
+    #[error("`{argument}` has shape {found:?} (expected {expected:?}, as the tensor it belongs to)")]
     ShapeMismatch {
         /// The argument's name.
         argument: &'static str,
@@ -274,9 +428,16 @@ pub enum Error {
         expected: Shape,
     },
 
-    /// A tensor has no such groups as are declared for it. Cause: a block that does not divide a matrix, `output` on a tensor whose
-    /// dimensions no layer explains, `singular` on a vector, … Cure: other groups for this field, or `lambda = 0` on it.
-    #[error("{path}: group = {group} does not fit shape {:?} (expected {expected})", shape.dims())]
+    /// A tensor has no such groups as are declared for it.
+    ///
+    /// Cause: a block that does not divide a matrix, `output` on a tensor whose dimensions no layer explains, or
+    /// `singular` on a vector.
+    ///
+    /// Cure: declare other groups on this field, such as `group = element`, or `lambda = 0` on it.
+    #[error(
+        "{path}: group = {group} does not fit shape {:?} (expected {expected}). Choose other groups for it, or `lambda = 0`",
+        shape.dims()
+    )]
     Grouping {
         /// The parameter's path, or the argument's name.
         path: ParamPath,
@@ -288,8 +449,16 @@ pub enum Error {
         expected: String,
     },
 
-    /// A matrix whose singular values are penalized has none that can be computed. Cause: NaN or an infinity in it.
-    #[error("{path}: the singular values of this {rows} × {columns} matrix cannot be computed: {why}")]
+    /// A matrix whose singular values are penalized has none that can be computed.
+    ///
+    /// Cause: NaN or an infinity in it, mostly because training has diverged; or too little memory for the
+    /// decomposition.
+    ///
+    /// Cure: lower the learning rate or clip the gradients, and go on from weights that are finite.
+    #[error(
+        "{path}: the singular values of this {rows} × {columns} matrix cannot be computed: {why} (expected finite entries; has \
+         training diverged?)"
+    )]
     SingularValues {
         /// The parameter's path, or the argument's name.
         path: ParamPath,
@@ -301,8 +470,13 @@ pub enum Error {
         why: String,
     },
 
-    /// No bound on the distance from the minimum can be given. Cause: in `why`; a penalty that is not convex, most likely, or tensors
-    /// that are not the model's or do not fit together.
+    /// No bound on the distance from the minimum can be given.
+    ///
+    /// Cause: a penalty that is not convex, most likely, or one without any strength; or tensors that are not the
+    /// model's or do not fit together. The message says which.
+    ///
+    /// Cure: pass the model's own tensors, as in `model.fc.weight()`; for other penalties ask how far the model is from
+    /// a stationary point, [`Regularizer::stationarity`](crate::Regularizer::stationarity).
     #[error("{path}: no duality gap: {why}")]
     NoDualityGap {
         /// The parameter's path, or the argument's name.
@@ -312,7 +486,14 @@ pub enum Error {
     },
 
     /// A tensor has a dtype for which l1 has no arithmetic.
-    #[error("`{argument}` has dtype {found:?} (expected F32, F64, BF16 or F16)")]
+    ///
+    /// Cause: an integer or 8-bit tensor was given to an operation, or an 8-bit variable to an optimizer. (A visit passes
+    /// over such tensors.)
+    ///
+    /// Cure: cast it with `to_dtype`, or leave it out of the optimizer's variables.
+    #[error(
+        "`{argument}` has dtype {found:?} (expected F32, F64, BF16 or F16: cast it with `to_dtype`, or leave it out)"
+    )]
     UnsupportedDType {
         /// The argument's name, or the parameter's path.
         argument: String,
@@ -321,6 +502,11 @@ pub enum Error {
     },
 
     /// A half type where differences of a few digits decide.
+    ///
+    /// Cause: [`Fista`](crate::Fista) compares values of the loss, and in bf16 or f16 rounding hides by how much they
+    /// differ.
+    ///
+    /// Cure: build the model in F32 or F64, or take `ProxSgd` or `ProxAdamW`.
     #[error(
         "{argument} has dtype {found:?}, whose rounding hides what `Fista` compares (expected F32 or F64); \
          `ProxSgd` and `ProxAdamW` take it"
@@ -332,10 +518,14 @@ pub enum Error {
         found: DType,
     },
 
-    /// The loss is NaN or infinite where [`Fista`](crate::Fista) starts an iteration. Cause: the data, or a loss that is not
-    /// defined everywhere.
+    /// The loss is NaN or infinite where [`Fista`](crate::Fista) starts an iteration.
+    ///
+    /// Cause: the data, or a loss that is not defined everywhere.
+    ///
+    /// Cure: look for NaN in the data and the weights, and keep a `log` or `sqrt` away from 0.
     #[error(
-        "the loss is {value} at {place}, so that no step can be judged; the weights are where they were before this step"
+        "the loss is {value} at {place} (expected a finite number), so that no step can be judged; the weights are where they were \
+         before this step. Is there NaN in the data, or a `log` or `sqrt` of what can be 0 or less?"
     )]
     NonFiniteLoss {
         /// The loss.
@@ -344,8 +534,11 @@ pub enum Error {
         place: &'static str,
     },
 
-    /// Halving the step of [`Fista`](crate::Fista) has led nowhere. Cause: the loss is not finite, or not smooth, right beside
-    /// the weights, or it is another function at each call. The weights are where they were before.
+    /// Halving the step of [`Fista`](crate::Fista) has led nowhere. The weights are where they were before.
+    ///
+    /// Cause: the loss is not finite, or not smooth, right beside the weights, or it is another function at each call.
+    ///
+    /// Cure: take a smooth loss, over all examples and without dropout; what is not smooth belongs in the penalty.
     #[error(
         "no step from {} down to {} is accepted: {}; the weights are where they were before this step",
         readable(*largest),
@@ -354,7 +547,8 @@ pub enum Error {
             "the loss is above what its gradient promises. It has to be smooth (no `abs`, no `relu` at its kink), and the same \
              function at each call (the full batch, no dropout)"
         } else {
-            "the loss is finite before the step, but NaN or infinite after the smallest one"
+            "the loss is finite before the step, but NaN or infinite after the smallest one. It has to be finite all around the \
+             weights: keep a `log` or `sqrt` away from 0"
         },
     )]
     NoStep {
@@ -367,6 +561,11 @@ pub enum Error {
     },
 
     /// A hyperparameter is out of its range.
+    ///
+    /// Cause: a number given to an optimizer, a certificate or an operation is negative, NaN, infinite, or does not go
+    /// with the others.
+    ///
+    /// Cure: give it a number within the range that the message states.
     #[error("{name} = {} (expected {expected})", readable(*value))]
     InvalidParameter {
         /// The hyperparameter, as it is called in the code.
@@ -378,6 +577,11 @@ pub enum Error {
     },
 
     /// The norm of the gradients is NaN or infinite, so that clipping by it makes no sense. Nothing was changed.
+    ///
+    /// Cause: a gradient holds NaN or an infinity, as after divergence, or all are finite and their norm overflows.
+    ///
+    /// Cure: lower the learning rate or pass over the batch; clip each entry with `clip_grad_value`; or let it pass
+    /// with [`NonFinite::Pass`](crate::NonFinite::Pass), for an optimizer that guards itself.
     #[error(
         "the gradients' norm is {norm}, so they cannot be clipped by it and nothing was changed; {culprit}. \
          `clip_grad_norm_with(.., NonFinite::Pass)` lets it pass"
@@ -390,6 +594,11 @@ pub enum Error {
     },
 
     /// No tensor that the layer of a `Traced::new` asked for is a variable of the VarMap.
+    ///
+    /// Cause: the VarBuilder is over another VarMap, or over a file, whose tensors are frozen; or the layer has no
+    /// tensors.
+    ///
+    /// Cure: give `Traced::new` the VarMap that the VarBuilder was made from.
     #[error(
         "the layer{} uses no variable of this VarMap: give `Traced::new` a VarBuilder over the same VarMap \
          (`VarBuilder::from_varmap(&varmap, ..)`)",
@@ -400,8 +609,12 @@ pub enum Error {
         prefix: String,
     },
 
-    /// A checkpoint's file could not be written or read: a folder that does not exist or is not yours to write, a full disk, ….
-    /// A file that was there before is as it was.
+    /// A checkpoint's file could not be written or read. A file that was there before is as it was.
+    ///
+    /// Cause: a folder that does not exist or is not yours to write, or a full disk.
+    ///
+    /// Cure: create the folder, or make room; then save again. Training need not stop for it: match on the error and go
+    /// on.
     #[error("{}: the checkpoint cannot be {action}: {cause}", path.display())]
     CheckpointIo {
         /// The checkpoint's file.
@@ -412,7 +625,11 @@ pub enum Error {
         cause: std::io::Error,
     },
 
-    /// A file is not what `Checkpoint::save` writes: cut off, damaged, of another origin, or of another version of the format.
+    /// A file is not what `Checkpoint::save` writes.
+    ///
+    /// Cause: it is cut off, damaged, of another origin, or of another version of the format.
+    ///
+    /// Cure: take an older copy; weights alone are read by `VarMap::load`.
     #[error("{}: no checkpoint of l1: {why}", path.display())]
     NotACheckpoint {
         /// The file.
@@ -423,7 +640,13 @@ pub enum Error {
         cause: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
 
-    /// A checkpoint is of another model or another optimizer. Cure: build both as in the program that saved it.
+    /// A checkpoint is of another model or another optimizer.
+    ///
+    /// Cause: layers, shapes, dtypes or the optimizer have changed since it was saved. The message has a line for each
+    /// difference.
+    ///
+    /// Cure: build both as in the program that saved it, or begin anew from the weights alone, which `VarMap::load`
+    /// reads.
     #[error(
         "{}: the checkpoint does not fit the model and its optimizer:{}\n{way_out}",
         path.display(),
@@ -438,8 +661,13 @@ pub enum Error {
         way_out: &'static str,
     },
 
-    /// The model or the optimizer is declared otherwise than when the checkpoint was saved, so that going on would not be what
-    /// not having stopped would have been. Cure: declare the old numbers, or accept the new ones.
+    /// The model or the optimizer is declared otherwise than when the checkpoint was saved, so that going on would not
+    /// be what not having stopped would have been.
+    ///
+    /// Cause: a λ, a curve, groups, a decay, a role, a path or a hyperparameter was changed in between.
+    ///
+    /// Cure: declare the old numbers, or accept the new ones with
+    /// [`Declarations::Accept`](crate::Declarations::Accept).
     #[error(
         "{}: the checkpoint was saved under other declarations:{}\n{}\
          Declare what the file says, or go on under this program's: `Checkpoint::load_with(.., Declarations::Accept)`",
@@ -456,8 +684,11 @@ pub enum Error {
         may_be_renamed: bool,
     },
 
-    /// The optimizer steps a variable for which the VarMap of the checkpoint has no name. Cause: another `VarMap`, or a variable
-    /// made without one.
+    /// The optimizer steps a variable for which the VarMap of the checkpoint has no name.
+    ///
+    /// Cause: another VarMap, or a variable made without one.
+    ///
+    /// Cure: pass the VarMap that the model was built from, or insert the variable into it under a name.
     #[error(
         "{path}: the optimizer steps it, but it is not in the VarMap, so that it has no name in a checkpoint; pass the VarMap that \
          the model was built from, or `varmap.data().lock().unwrap().insert(name, var)`"
@@ -467,7 +698,12 @@ pub enum Error {
         path: ParamPath,
     },
 
-    /// The name of a variable is one that a checkpoint needs for itself. Cure: another name.
+    /// The name of a variable is one that a checkpoint needs for itself.
+    ///
+    /// Cause: the VarMap holds `__metadata__`, which safetensors keeps for its header, or a name that begins with
+    /// `l1.state/`, as after reading the tensors of a checkpoint into a VarMap by hand.
+    ///
+    /// Cure: give the variable another name.
     #[error(
         "{name}: a checkpoint needs this name for itself (`__metadata__` and all that begins with `l1.state/`); rename the variable"
     )]
@@ -476,8 +712,11 @@ pub enum Error {
         name: String,
     },
 
-    /// There is nothing that [`Stationarity::assert_below`](crate::Stationarity::assert_below) could judge. Cause: nothing is penalized
-    /// (a scale of 0?), and no variable has a gradient: those of another loss?
+    /// There is nothing that [`Stationarity::assert_below`](crate::Stationarity::assert_below) could judge.
+    ///
+    /// Cause: nothing is penalized (a scale of 0?), and no variable has a gradient: those of another loss?
+    ///
+    /// Cure: certify under the scale that was trained under, with gradients of the loss of this model.
     #[error(
         "there is nothing to certify: nothing is penalized (is a scale 0?), and no other variable has a gradient (are these the \
          gradients of this model's loss?)"
@@ -485,8 +724,13 @@ pub enum Error {
     NothingToCertify,
 
     /// A model is not stationary for loss + Ω up to the tolerance of
-    /// [`Stationarity::assert_below`](crate::Stationarity::assert_below). Cause: training has not ended, or solves something else: a
-    /// penalty in the loss, a Euclidean prox behind Adam, a decay that the certificate was not told of; or NaN.
+    /// [`Stationarity::assert_below`](crate::Stationarity::assert_below).
+    ///
+    /// Cause: training has not ended, or solves something else: a penalty in the loss, a Euclidean prox behind Adam, a
+    /// decay that the certificate was not told of; or NaN.
+    ///
+    /// Cure: train on with a learning rate that falls; with weight decay ask the optimizer, `opt.stationarity(..)`,
+    /// which takes it in; take gradients of the full batch, or [`MeanGradients`](crate::MeanGradients).
     #[error(
         "{path}{}: the relative distance from a stationary point is {} (expected at most {}); the distance is {}{}. \
          Train on with a falling learning rate; with weight decay ask the optimizer, `opt.stationarity(..)`, which takes it in",
@@ -511,9 +755,13 @@ pub enum Error {
         tolerance: f64,
     },
 
-    /// Zeros are stationary, as all zeros are under a curve of infinite slope at 0, but a proximal gradient step of the stated length
-    /// leaves them. Cause: a λ too small to hold them, or a step that is too long: it has to be at most 1/L, L being the
-    /// Lipschitz constant of ∇f.
+    /// Zeros are stationary, as all zeros are under a curve of infinite slope at 0, but a proximal gradient step of the
+    /// stated length leaves them.
+    ///
+    /// Cause: a λ too small to hold them, or a step that is too long: it has to be at most 1/L, L being the Lipschitz
+    /// constant of ∇f.
+    ///
+    /// Cure: train on, or test them with a shorter step: [`ParamsStationarity::step`](crate::ParamsStationarity::step).
     #[error(
         "{path}{}: {leaving} of {zeros} zeros leave in a prox step of length {}, the first of them pulled {} times too hard. \
          Train on, or test them with a shorter step: `ParamsStationarity {{ step, .. }}`",
@@ -536,11 +784,21 @@ pub enum Error {
         step: f64,
     },
 
-    /// candle's own error.
+    /// candle's own error, passed on as it is.
+    ///
+    /// Cause: an operation of candle failed: shapes that do not go together, a device that is out of memory, a file
+    /// that cannot be read.
+    ///
+    /// Cure: what candle's message says; with `RUST_BACKTRACE=1` it names the place.
     #[error(transparent)]
     Candle(candle_core::Error),
 
-    /// The loss given to [`Fista`](crate::Fista) is no scalar.
+    /// The loss is no scalar: that given to [`Fista`](crate::Fista), or to
+    /// [`Regularizer::check_gradients`](crate::Regularizer::check_gradients).
+    ///
+    /// Cause: it is a loss for each example, or a tensor of shape `[1]`.
+    ///
+    /// Cure: end it with `mean_all()?` or `sum_all()?`.
     #[error("the loss has shape {found:?} (expected a scalar: end it with `mean_all()?` or `sum_all()?`)")]
     LossShape {
         /// The loss's shape.

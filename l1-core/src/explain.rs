@@ -9,41 +9,54 @@ use crate::{
 
 /// What lies below a field whose declaration reaches nothing, and what to do about it.
 pub(crate) fn unreached(declaration: &Declaration, entries: &[Entry], unvisited: &[Unvisited]) -> String {
-    let mut obstacles: Vec<(Obstacle, Vec<&str>)> = Vec::new();
-    let mut note = |obstacle: Obstacle, path| {
-        let name = relative(path, &declaration.path);
-        match obstacles.iter_mut().find(|(known, _)| *known == obstacle) {
-            Some((_, names)) => names.push(name),
-            None => obstacles.push((obstacle, vec![name])),
-        }
-    };
     let words = Words::about(declaration.what);
-    for entry in entries {
-        note(obstacle(entry, declaration, words), &entry.path);
+    let entries =
+        entries.iter().map(|entry| (relative(&entry.path, &declaration.path), obstacle(entry, declaration, words)));
+    let fields = unvisited.iter();
+    let fields =
+        fields.map(|field| (relative(&field.path, &declaration.path), Obstacle::out_of_reach(&field.reason, words)));
+    why(&short_type_name(declaration.type_name), &grouped(entries.chain(fields)), words)
+}
+
+/// Each obstacle with the names that it is in the way of.
+fn grouped<'n>(obstacles: impl Iterator<Item = (&'n str, Obstacle)>) -> Vec<(Obstacle, Vec<&'n str>)> {
+    let mut grouped: Vec<(Obstacle, Vec<&str>)> = Vec::new();
+    for (name, obstacle) in obstacles {
+        match grouped.iter_mut().find(|(known, _)| *known == obstacle) {
+            Some((_, names)) => names.push(name),
+            None => grouped.push((obstacle, vec![name])),
+        }
     }
-    for field in unvisited {
-        note(Obstacle::out_of_reach(&field.reason, words), &field.path);
-    }
-    why(&short_type_name(declaration.type_name), &obstacles, words)
+    grouped
 }
 
 fn relative<'p>(path: &'p ParamPath, above: &ParamPath) -> &'p str {
     path.as_str().strip_prefix(above.as_str()).unwrap_or(path.as_str()).trim_start_matches('.')
 }
 
-/// What is declared, and what that does to a parameter.
+/// What is declared, what that does to a parameter, and how it is extended to biases or norms.
 #[derive(Clone, Copy)]
 struct Words {
     noun: &'static str,
     verb: &'static str,
+    add_bias: &'static str,
+    add_norm: &'static str,
 }
 
 impl Words {
+    const OF_RULE: Self = Self {
+        noun: "rule",
+        verb: "reach",
+        add_bias: "Add `.bias(true)` to the rule (`Rule::l1(..).bias(true)`)",
+        add_norm: "Add `.norm(true)` to the rule (`Rule::l1(..).norm(true)`)",
+    };
+
     fn about(what: Declarable) -> Self {
-        match what {
-            Declarable::Penalty(_) => Self { noun: "penalty", verb: "penalize" },
-            Declarable::Decay(_) => Self { noun: "decay", verb: "decay" },
-        }
+        let (noun, verb) = match what {
+            Declarable::Penalty(_) => ("penalty", "penalize"),
+            Declarable::Decay(_) => ("decay", "decay"),
+        };
+        Self { noun, verb, add_bias: "Add `bias` to the attribute", add_norm: "Add `norm` to the attribute" }
     }
 }
 
@@ -64,7 +77,7 @@ impl Obstacle {
     fn of_rule(obstacle: &by_name::Obstacle) -> Self {
         let force = || "Remove the rule, or add `.force()` to it to overrule the model".to_owned();
         match obstacle {
-            by_name::Obstacle::LaterRule(pattern) => {
+            by_name::Obstacle::Rule(pattern) => {
                 let what = format!("under the rule `{pattern}`, which wins");
                 Self::new(&what, &what, "Of several rules the last one holds, and a forced one above all".to_owned())
             }
@@ -72,21 +85,43 @@ impl Obstacle {
                 Self::new("under an attribute of its own", "under attributes of their own", force())
             }
             by_name::Obstacle::Reason(reason @ Reason::Skipped(_)) => {
-                Self::new(&reason.to_string(), &reason.to_string(), force())
+                Self { one: reason.to_string(), several: None, way_out: force() }
             }
-            by_name::Obstacle::Reason(Reason::Norm) => Self::new(
+            by_name::Obstacle::Reason(reason) => Self::because_of(reason, Words::OF_RULE),
+        }
+    }
+
+    /// What a parameter is that keeps every declaration from it.
+    fn because_of(reason: &Reason, words: Words) -> Self {
+        let Words { noun, verb, add_bias, add_norm } = words;
+        match reason {
+            Reason::Norm => Self::new(
                 "a norm parameter",
                 "norm parameters",
-                "A rule that is to reach them says so: `Rule::l1(..).norm(true)`".to_owned(),
+                format!("{add_norm} to {verb} norm parameters, or remove the {noun}"),
             ),
-            by_name::Obstacle::Reason(Reason::Bias) => Self::new(
-                "a bias",
-                "biases",
-                "A rule that is to reach them says so: `Rule::l1(..).bias(true)`".to_owned(),
+            Reason::Bias => Self::new("a bias", "biases", format!("{add_bias} to {verb} biases, or remove the {noun}")),
+            Reason::Buffer => Self::new("a buffer", "buffers", format!("Buffers are not trained; remove the {noun}")),
+            Reason::Frozen => Self::new(
+                "frozen (not a variable)",
+                "frozen tensors (not variables)",
+                format!(
+                    "Build it from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train it, or remove the {noun}"
+                ),
             ),
-            by_name::Obstacle::Reason(reason) => {
-                Self::new(&reason.to_string(), &reason.to_string(), "Nothing can be declared for it".to_owned())
+            Reason::View(path) => {
+                let (one, several) = (format!("a view of {path}"), format!("views of {path}"));
+                Self::new(&one, &several, format!("Declare the {noun} where the tensor itself is, or remove it"))
             }
+            Reason::DType(dtype) => {
+                let (one, several) = (dtype.as_str(), format!("tensors of dtype {}", dtype.as_str()));
+                Self::new(
+                    &format!("of dtype {one}"),
+                    &several,
+                    format!("Only F32, F64, BF16 and F16 are regularized; remove the {noun}"),
+                )
+            }
+            reason => Self::out_of_reach(reason, words),
         }
     }
 
@@ -97,7 +132,6 @@ impl Obstacle {
 }
 
 fn obstacle(entry: &Entry, declaration: &Declaration, words: Words) -> Obstacle {
-    let Words { noun, verb } = words;
     let reason = match &entry.closed {
         Some(reason @ Reason::Skipped(_)) => return Obstacle::out_of_reach(reason, words),
         Some(reason) if declaration.holds_for(entry) => reason,
@@ -107,39 +141,7 @@ fn obstacle(entry: &Entry, declaration: &Declaration, words: Words) -> Obstacle 
             return Obstacle::new(what, "parameters under nearer rules of their own", way_out);
         }
     };
-    match reason {
-        Reason::Norm => Obstacle::new(
-            "a norm parameter",
-            "norm parameters",
-            format!("Add `norm` to the attribute to {verb} norm parameters, or remove the {noun}"),
-        ),
-        Reason::Bias => Obstacle::new(
-            "a bias",
-            "biases",
-            format!("Add `bias` to the attribute to {verb} biases, or remove the {noun}"),
-        ),
-        Reason::Buffer => Obstacle::new("a buffer", "buffers", format!("Buffers are not trained; remove the {noun}")),
-        Reason::Frozen => Obstacle::new(
-            "frozen (not a variable)",
-            "frozen tensors (not variables)",
-            format!(
-                "Build it from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train it, or remove the {noun}"
-            ),
-        ),
-        Reason::View(path) => {
-            let (one, several) = (format!("a view of {path}"), format!("views of {path}"));
-            Obstacle::new(&one, &several, format!("Declare the {noun} where the tensor itself is, or remove it"))
-        }
-        Reason::DType(dtype) => {
-            let (one, several) = (dtype.as_str(), format!("tensors of dtype {}", dtype.as_str()));
-            Obstacle::new(
-                &format!("of dtype {one}"),
-                &several,
-                format!("Only F32, F64, BF16 and F16 are regularized; remove the {noun}"),
-            )
-        }
-        reason => Obstacle::out_of_reach(reason, words),
-    }
+    Obstacle::because_of(reason, words)
 }
 
 /// The obstacles in words, and the ways out.
@@ -155,13 +157,17 @@ fn why(type_name: &str, obstacles: &[(Obstacle, Vec<&str>)], Words { noun, .. }:
             format!("in `{type_name}` {}", parts.join("; "))
         }
     };
+    format!("{found}. {}", ways_out(obstacles))
+}
+
+fn ways_out(obstacles: &[(Obstacle, Vec<&str>)]) -> String {
     // A buffer is never what the declaration was meant for.
     let mut ways_out: Vec<_> = obstacles.iter().map(|(obstacle, _)| obstacle.way_out.as_str()).collect();
     ways_out.dedup();
     if ways_out.len() > 1 {
         ways_out.retain(|way_out| !way_out.starts_with("Buffers"));
     }
-    format!("{found}. {}", ways_out.join(". "))
+    ways_out.join(". ")
 }
 
 fn listed(obstacle: &Obstacle, names: &[&str]) -> String {
@@ -175,20 +181,11 @@ fn listed(obstacle: &Obstacle, names: &[&str]) -> String {
     }
 }
 
-/// What kept a rule for names from all parameters that it matches, and what to do about it.
-pub(crate) fn rule_unreached(kept_from: &[(String, by_name::Obstacle)]) -> String {
-    let mut obstacles: Vec<(Obstacle, Vec<&str>)> = Vec::new();
-    for (name, obstacle) in kept_from {
-        let obstacle = Obstacle::of_rule(obstacle);
-        match obstacles.iter_mut().find(|(known, _)| *known == obstacle) {
-            Some((_, names)) => names.push(name),
-            None => obstacles.push((obstacle, vec![name])),
-        }
-    }
+/// What kept a rule for names from the parameters that it matches, and what to do about it.
+pub(crate) fn rule_unreached(kept_from: &[(&str, &by_name::Obstacle)]) -> String {
+    let obstacles = grouped(kept_from.iter().map(|(name, obstacle)| (*name, Obstacle::of_rule(obstacle))));
     let parts: Vec<_> = obstacles.iter().map(|(obstacle, names)| listed(obstacle, names)).collect();
-    let mut ways_out: Vec<_> = obstacles.into_iter().map(|(obstacle, _)| obstacle.way_out).collect();
-    ways_out.dedup();
-    format!("{}. {}", parts.join("; "), ways_out.join(". "))
+    format!("{}. {}", parts.join("; "), ways_out(&obstacles))
 }
 
 /// What the parameters of a model are in which nothing is penalized, and what to do about it.
@@ -208,12 +205,18 @@ pub(crate) fn nothing_penalized(params: &[Param], unvisited: &[Unvisited]) -> St
     let mut why = if parts.is_empty() { "the model is empty".to_owned() } else { parts.join(", ") };
     if undeclared {
         why.push_str(
-            ". Declare `#[l1(lambda = ..)]` on a field or on the struct. To train without a penalty, for comparison: declare \
+            ". Declare `#[l1(lambda = ..)]` on a field or on the struct, or add a rule for names. To train without a penalty, for comparison: declare \
              `decay = ..` alone, take candle's own optimizer, or declare a λ and `set_scale(0.0)`",
         );
     }
     if frozen {
         why.push_str(". Build frozen layers from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train them");
+    }
+    if !undeclared && !frozen {
+        why.push_str(
+            ". A λ on a weight or an embedding penalizes it; `bias` and `norm` in the attribute let it reach those too, and a `skip` \
+             keeps it away",
+        );
     }
     why
 }

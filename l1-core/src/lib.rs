@@ -52,19 +52,21 @@
 //! | | |
 //! |---|---|
 //! | declare | [`Regularized`] and its derive, [`Rule`], [`Penalty`], [`Curve`], [`Grouping`]; [`Traced`] for layers that hide their tensors |
+//! | declare by name | [`Regularizer::builder`]: [`RegularizerBuilder`] |
+//! | was anything left out? | [`Regularizer::coverage`]: [`Coverage`] |
 //! | what came of it | [`Regularizer`], [`Param`], [`Role`], [`Decision`], [`Report`] |
+//! | before training | [`Regularizer::check_gradients`]: does the loss reach every penalized parameter? |
 //! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`], [`Fista`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
 //! | certify | [`Regularizer::stationarity`], [`Stepper::stationarity`]: [`Stationarity`]; [`MeanGradients`] of minibatches |
 //! | how far from the minimum | [`Regularizer::duality_gap`], [`LinearProblem`], [`Gap`] |
 //! | stop and go on | [`Checkpoint`] |
 //! | the mathematics | [`kernel`]: value, subgradient, prox, distance, λ_max |
-//! | what can go wrong | [`Error`] |
+//! | what can go wrong | [`Error`]; `tracing` warnings of [penalties that rounding takes back](ProxSgd#half-types) |
 //!
 //! # Features
 //!
 //! `derive` (on by default): the macro. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
 
-mod builder;
 mod by_name;
 mod certificate;
 mod checkpoint;
@@ -75,10 +77,14 @@ mod error;
 mod exact;
 mod explain;
 mod gradient;
+mod gradient_check;
 mod guard;
 pub mod kernel;
 mod layers;
-mod named;
+mod located;
+mod mark;
+mod missing;
+mod on_missing_gradient;
 pub mod optim;
 mod param;
 mod penalty;
@@ -88,26 +94,29 @@ pub mod private;
 mod regularized;
 mod regularized_grads;
 mod regularizer;
+mod regularizer_builder;
 mod report;
 mod resolve;
+mod roles_by_name;
 mod rule;
 mod scalar;
 mod traced;
 mod variables;
 mod visitor;
 
-pub use builder::Builder;
 pub use certificate::{
     DataGradients, Distance, MeanGradients, ParamsStationarity, Stationarity, StationarityRow, ZeroTest,
 };
 pub use checkpoint::{Checkpoint, Declarations};
-pub use coverage::{Coverage, CoverageRow, Status, Strangeness, Stranger};
+pub use coverage::{Coverage, CoverageRow, LeftOut, Status, Strangeness, Stranger};
 pub use duality::{Gap, LinearLoss, LinearProblem};
 pub use error::{Error, Result};
 pub use guard::Guard;
 pub use kernel::{Norm, Place};
 #[cfg(feature = "derive")]
 pub use l1_derive::Regularized;
+pub use missing::MissingCause;
+pub use on_missing_gradient::OnMissingGradient;
 pub use optim::{
     Charged, Fista, FtrlProximal, NonFinite, ParamsFista, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ParamsProximal,
     ProxAdamW, ProxSgd, Proximal, Solution, Stepper, Stop, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
@@ -117,6 +126,7 @@ pub use penalty::{Curve, Grouping, Penalty};
 pub use regularized::Regularized;
 pub use regularized_grads::RegularizedGrads;
 pub use regularizer::Regularizer;
+pub use regularizer_builder::RegularizerBuilder;
 pub use report::{GroupCounts, Report, ReportRow, Totals, UnvisitedRow};
 pub use rule::Rule;
 pub use traced::Traced;

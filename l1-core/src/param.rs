@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use candle_core::{DType, Tensor};
 use serde::{Serialize, Serializer};
 
-use crate::Penalty;
+use crate::{Penalty, mark::Mark};
 
 /// A dotted path such as `encoder.fc1.weight`: the name that `VarBuilder::pp` gives a tensor when fields and prefixes agree.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -198,6 +198,8 @@ pub enum Reason {
     Opaque,
     /// No rule reaches it.
     NothingDeclared,
+    /// A penalty is declared, but all its strengths are 0.
+    NoStrength,
 }
 
 impl fmt::Display for Reason {
@@ -213,6 +215,7 @@ impl fmt::Display for Reason {
             Self::Skipped(Some(reason)) => write!(f, "skipped: {reason}"),
             Self::Opaque => f.write_str("opaque: not looked into"),
             Self::NothingDeclared => f.write_str("nothing declared"),
+            Self::NoStrength => f.write_str("λ = 0"),
         }
     }
 }
@@ -231,8 +234,8 @@ pub enum Origin {
     Field(ParamPath),
     /// On the struct or enum at this path, as a default for its fields.
     Type(ParamPath),
-    /// By a rule for names, with this pattern; see [`Builder::rule`](crate::Builder::rule).
-    Pattern(ParamPath),
+    /// By the rule for names with this pattern; see [`RegularizerBuilder::rule`](crate::RegularizerBuilder::rule).
+    Pattern(Arc<str>),
 }
 
 impl fmt::Display for Origin {
@@ -261,7 +264,10 @@ pub struct Param {
     pub(crate) decision: Decision,
     pub(crate) origin: Option<Origin>,
     pub(crate) decay: Option<f64>,
+    /// Whether only a rule for names knows of it, and no model shows it.
+    pub(crate) hidden: bool,
     pub(crate) tensor: Tensor,
+    pub(crate) mark: Arc<Mark>,
 }
 
 impl Param {

@@ -50,7 +50,8 @@ pub trait Regularized {
 
     /// The penalty of the whole model as one differentiable scalar, to be added to a loss.
     ///
-    /// A parameter that the loss gives no gradient is shrunk to nothing by it, unnoticed; see [`Regularizer::penalty`].
+    /// A parameter that the loss gives no gradient is shrunk to nothing by it, unnoticed, and a proximal optimizer refuses a loss with it;
+    /// see [`Regularizer::penalty`].
     ///
     /// Visits the model anew; in a training loop collect a [`Regularizer`] once and use its
     /// [`penalty`](Regularizer::penalty).

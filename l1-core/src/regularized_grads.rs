@@ -3,46 +3,23 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
-    sync::OnceLock,
 };
 
-use candle_core::{DType, Device, Tensor, backprop::GradStore};
-
-use crate::{Error, Result};
+use candle_core::backprop::GradStore;
 
 /// Gradients of a loss *plus* its penalty, as [`Regularizer::add_subgradient`](crate::Regularizer::add_subgradient) returns them.
 ///
 /// Derefs to [`GradStore`], so candle's optimizers and [`clip_grad_norm`](crate::clip_grad_norm) take it. The proximal
-/// optimizers refuse it ([`Error::ChargedTwice`]): they want the gradients of the loss alone.
+/// optimizers refuse it ([`Error::ChargedTwice`](crate::Error::ChargedTwice)): they want the gradients of the loss alone.
 pub struct RegularizedGrads(GradStore);
 
-/// A tensor whose presence among gradients says that they hold the penalty. It lives in the store itself because a reference
-/// to `RegularizedGrads` turns into one to `GradStore` by itself.
-fn mark() -> Result<&'static Tensor> {
-    static MARK: OnceLock<Tensor> = OnceLock::new();
-    if let Some(mark) = MARK.get() {
-        return Ok(mark);
-    }
-    let mark = Tensor::zeros((), DType::U8, &Device::Cpu)?;
-    Ok(MARK.get_or_init(|| mark))
-}
-
 impl RegularizedGrads {
-    pub(crate) fn mark(mut grads: GradStore) -> Result<Self> {
-        let mark = mark()?;
-        grads.insert(mark, mark.clone());
-        Ok(Self(grads))
+    /// The caller has marked them.
+    pub(crate) fn new(grads: GradStore) -> Self {
+        Self(grads)
     }
 
-    /// Refuses gradients that hold the penalty already.
-    pub(crate) fn refuse(grads: &GradStore) -> Result<()> {
-        match grads.get(mark()?) {
-            Some(_) => Err(Error::ChargedTwice),
-            None => Ok(()),
-        }
-    }
-
-    /// The gradients as candle's type. They keep the mark that tells a proximal optimizer of the penalty in them.
+    /// The gradients as candle's type. They keep the marks that tell a proximal optimizer of the penalty in them.
     #[must_use]
     pub fn into_inner(self) -> GradStore {
         self.0

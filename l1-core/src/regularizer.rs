@@ -6,11 +6,11 @@ use candle_core::{DType, Tensor, TensorId, backprop::GradStore};
 use candle_nn::VarMap;
 
 use crate::{
-    Builder, Coverage, Error, Param, ParamPath, Penalty, Reason, Regularized, RegularizedGrads, Report, Result,
-    explain, gradient, kernel,
+    Coverage, Error, OnMissingGradient, Param, ParamPath, Penalty, Reason, Regularized, RegularizedGrads,
+    RegularizerBuilder, Report, Result, explain, gradient, kernel,
     penalty::{STRENGTH, is_strength},
     resolve,
-    visitor::{self, Found, Unvisited},
+    visitor::{Found, Unvisited},
 };
 
 /// Every parameter of a model, in the order of the visit, with what was decided about it; and one global scale.
@@ -66,21 +66,15 @@ impl Regularizer {
         Self::builder().model(model).build()
     }
 
-    /// Puts a Regularizer together from models, a `VarMap`, and rules for names; see [`Builder`].
-    pub fn builder<'m>() -> Builder<'m> {
-        Builder::new()
+    /// Puts a Regularizer together from models, a `VarMap`, and rules for names; see [`RegularizerBuilder`].
+    pub fn builder<'m>() -> RegularizerBuilder<'m> {
+        RegularizerBuilder::new()
     }
 
     pub(crate) fn from_found(mut found: Found) -> Result<Self> {
         let params = resolve::params(&mut found)?;
         let by_id = params.iter().enumerate().map(|(index, param)| (param.tensor.id(), index)).collect();
-        let mut unvisited = found.unvisited;
-        // An opaque field is looked into by rules.
-        unvisited.retain(|field| {
-            let looked_into = |param: &Param| field.is_around(param.path.as_str());
-            field.reason != Reason::Opaque || !params.iter().any(looked_into)
-        });
-        Ok(Self { params, by_id, unvisited, scale: 1.0 })
+        Ok(Self { params, by_id, unvisited: found.unvisited, scale: 1.0 })
     }
 
     /// What becomes of each variable of a `VarMap`, so that nothing is left out unnoticed.
@@ -136,14 +130,16 @@ impl Regularizer {
         self.params.iter().find(|param| *param.path() == path || param.aliases().iter().any(|alias| *alias == path))
     }
 
-    /// The fields that were not looked into (`opaque`, or `skip` on a foreign type), with the reason.
+    /// The fields that were not looked into (`opaque`, or `skip` on a foreign type), with the reason. An opaque field that rules for
+    /// names reach into is none.
     pub fn unvisited(&self) -> impl Iterator<Item = (&ParamPath, &Reason)> {
-        self.unvisited.iter().map(|field| (&field.path, &field.reason))
+        let fields = self.unvisited.iter().filter(|field| field.reason != Reason::Opaque || !field.is_reached);
+        fields.map(|field| (&field.path, &field.reason))
     }
 
-    /// The field that was not looked into and that a name lies in.
-    pub(crate) fn field_around(&self, name: &str) -> Option<(&ParamPath, &Reason)> {
-        visitor::innermost_around(&self.unvisited, name).map(|field| (&field.path, &field.reason))
+    /// All fields that were not looked into.
+    pub(crate) fn fields_not_looked_into(&self) -> &[Unvisited] {
+        &self.unvisited
     }
 
     /// The penalized parameters with their penalties, the global scale included.
@@ -193,8 +189,12 @@ impl Regularizer {
     /// else F32 ([`penalty_like`](Self::penalty_like) takes the dtype of a bf16 loss); its device is that of the parameters.
     ///
     /// A parameter that the loss gives no gradient (behind candle's `LayerNorm`, `RmsNorm` or `softmax_last_dim`, say) is shrunk
-    /// to nothing by a penalty in the loss, unnoticed; [`add_subgradient`](Self::add_subgradient) and the proximal optimizers
-    /// refuse it.
+    /// to nothing by a penalty in the loss, unnoticed; [`check_gradients`](Self::check_gradients) finds it before training, and
+    /// [`add_subgradient`](Self::add_subgradient) and the proximal optimizers refuse it.
+    ///
+    /// What is charged here must not be charged again: beside the gradients of the weights `backward` leaves a mark for each, a scalar,
+    /// and a proximal optimizer or a certificate that penalizes one of these parameters refuses such gradients
+    /// ([`Error::ChargedTwice`]). A joint loss may hold the penalty of another model, and with a scale of 0 nothing is charged.
     ///
     /// ```
     /// use candle_core::{Device, Var};
@@ -220,7 +220,8 @@ impl Regularizer {
         self.check_in_loss()?;
         let wide = self.penalized().any(|(param, _)| param.tensor.dtype() == DType::F64);
         let dtype = if wide { DType::F64 } else { DType::F32 };
-        let terms = self.penalized().map(|(param, penalty)| kernel::penalty(&param.tensor, &penalty, dtype));
+        let terms =
+            self.penalized().map(|(param, penalty)| kernel::penalty(&param.tensor, &penalty, dtype, &param.mark));
         let mut terms = terms.collect::<Result<Vec<_>>>()?;
         // In a tree: `backward` walks the graph by recursion, and a chain of thousands of sums would overflow its stack.
         while terms.len() > 1 {
@@ -257,7 +258,7 @@ impl Regularizer {
     /// Adds the penalty's subgradient (for l1 `λ·sign(w)`, sign(0) = 0; see [`kernel::subgradient`](crate::kernel::subgradient)) to the gradients of a loss in place: what [`penalty`](Self::penalty) in the loss does,
     /// in one pass over weights and gradients, and with a check that the loss reaches every penalized parameter.
     ///
-    /// NaN in a gradient stays NaN. The store is marked by one entry of its own, so that a proximal optimizer can refuse it.
+    /// NaN in a gradient stays NaN. The store is marked as by [`penalty`](Self::penalty), so that a proximal optimizer can refuse it.
     ///
     /// ```no_run
     /// # fn step(loss: &candle_core::Tensor, regularizer: &l1_core::Regularizer, opt: &mut candle_nn::SGD) -> l1_core::Result<()> {
@@ -269,28 +270,52 @@ impl Regularizer {
     /// ```
     ///
     /// # Errors
-    /// All before anything is written: [`Error::NothingPenalized`], [`Error::NotInLoss`], [`Error::DecayUnused`], [`Error::MissingGradient`] where the
-    /// loss gave a penalized parameter no gradient, [`Error::GradientShape`], [`Error::GradientDType`],
-    /// [`Error::GradientDevice`].
-    pub fn add_subgradient(&self, mut grads: GradStore) -> Result<RegularizedGrads> {
+    /// All before anything is written: [`Error::NothingPenalized`], [`Error::NotInLoss`], [`Error::DecayUnused`],
+    /// [`Error::ChargedTwice`] where the gradients hold the penalty already, [`Error::MissingGradient`] where the loss gave a penalized
+    /// parameter no gradient, [`Error::GradientShape`], [`Error::GradientDType`], [`Error::GradientDevice`].
+    pub fn add_subgradient(&self, grads: GradStore) -> Result<RegularizedGrads> {
+        self.add_subgradient_with(grads, OnMissingGradient::Error)
+    }
+
+    /// [`add_subgradient`](Self::add_subgradient) with a choice of what becomes of penalized parameters without a gradient.
+    ///
+    /// # Errors
+    /// As [`add_subgradient`](Self::add_subgradient), but [`Error::MissingGradient`] with [`OnMissingGradient::Error`] alone.
+    pub fn add_subgradient_with(
+        &self,
+        mut grads: GradStore,
+        on_missing_gradient: OnMissingGradient,
+    ) -> Result<RegularizedGrads> {
         self.check_in_loss()?;
-        RegularizedGrads::refuse(&grads)?;
+        self.refuse_charged(&grads)?;
         let mut taken = gradient::Taken::by(self.penalized().map(|(param, _)| &param.tensor));
-        let mut planned = Vec::new();
+        let (mut planned, mut charged) = (Vec::new(), Vec::new());
         for (param, penalty) in self.penalized() {
             let grad = match grads.get(&param.tensor) {
-                Some(grad) => grad,
+                Some(grad) => {
+                    gradient::check_layout(|| param.path.clone(), &param.tensor, grad)?;
+                    taken.write(grad)?
+                }
                 None if penalty.is_none() => continue,
-                None => return Err(Error::MissingGradient { path: param.path.clone() }),
+                None => match on_missing_gradient {
+                    OnMissingGradient::Error => {
+                        return Err(self.missing_gradient(&param.path, |tensor| grads.get(tensor).is_some()));
+                    }
+                    OnMissingGradient::Skip => continue,
+                    OnMissingGradient::Shrink => param.tensor.detach().zeros_like()?,
+                },
             };
-            gradient::check_layout(|| param.path.clone(), &param.tensor, grad)?;
-            planned.push((taken.write(grad)?, &param.tensor, penalty));
+            planned.push((grad, &param.tensor, penalty));
+            if !penalty.is_none() {
+                charged.push(param);
+            }
         }
         let sums = kernel::add_subgradients(&planned)?;
         for ((_, w, _), sum) in planned.iter().zip(sums) {
             grads.insert(w, sum);
         }
-        RegularizedGrads::mark(grads)
+        charged.into_iter().try_for_each(|param| param.mark_charged(&mut grads))?;
+        Ok(RegularizedGrads::new(grads))
     }
 
     /// A table of every parameter: path, shape, role, decision, λ, zeros, norm.

@@ -1,11 +1,12 @@
 //! From what a visit found to one decision for each tensor: ties, views, declarations that reach nothing, devices.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use candle_core::{DeviceLocation, TensorId};
 
 use crate::{
     Decision, Error, Param, ParamPath, Penalty, Reason, Result, explain, kernel,
+    mark::Mark,
     visitor::{Declaration, Declared, Entry, Found},
 };
 
@@ -22,19 +23,16 @@ pub(crate) fn params(found: &mut Found) -> Result<Vec<Param>> {
     Ok(params)
 }
 
-/// A path names one tensor. The same tensor may be found there twice, by two models that share it.
 fn check_paths(entries: &[Entry]) -> Result<()> {
-    let mut seen = BTreeMap::new();
-    for entry in entries {
-        if *seen.entry(&entry.path).or_insert(entry.tensor.id()) != entry.tensor.id() {
-            return Err(Error::DuplicatePath { path: entry.path.clone() });
-        }
+    let mut seen = BTreeSet::new();
+    match entries.iter().find(|entry| !seen.insert(&entry.path)) {
+        Some(entry) => Err(Error::DuplicatePath { path: entry.path.clone() }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Sharpens "frozen" to "a view of PATH" for a tensor that shares a variable's storage.
-fn name_views(entries: &mut [Entry]) {
+pub(crate) fn name_views(entries: &mut [Entry]) {
     let owners: HashMap<usize, ParamPath> = entries
         .iter()
         .rev()
@@ -108,9 +106,7 @@ fn merge_ties(found: &Found) -> Result<Vec<Param>> {
             continue;
         };
         let first = &mut tied[index];
-        if entry.path != first.entry.path && !first.aliases.contains(&entry.path) {
-            first.aliases.push(entry.path.clone());
-        }
+        first.aliases.push(entry.path.clone());
         first.penalty.merge(penalty, |outcome| Decision::of(outcome.clone()).to_string())?;
         first.decay.merge(decay, |outcome| match outcome {
             Ok(decay) => format!("decayed (decay = {decay})"),
@@ -124,7 +120,9 @@ fn merge_ties(found: &Found) -> Result<Vec<Param>> {
         decision: Decision::of(penalty.value),
         origin: penalty.number.and_then(|number| found.origin(number)).cloned(),
         decay: decay.value.ok(),
+        hidden: entry.hidden,
         tensor: entry.tensor.clone(),
+        mark: Mark::of(&entry.tensor),
     };
     Ok(tied.into_iter().map(param).collect())
 }
@@ -132,7 +130,8 @@ fn merge_ties(found: &Found) -> Result<Vec<Param>> {
 /// A penalty or decay that stands on a field has to reach a parameter below it.
 fn check_reach(declaration: &Declaration, found: &Found) -> Result<()> {
     let entries = &found.entries[declaration.entries.clone()];
-    let reached = |entry: &Entry| entry.forced || (entry.closed.is_none() && declaration.holds_for(entry));
+    let reached =
+        |entry: &Entry| declaration.is_overruled_at(entry) || (entry.closed.is_none() && declaration.holds_for(entry));
     if declaration.has_absent || entries.iter().any(reached) {
         return Ok(());
     }
@@ -166,8 +165,8 @@ mod tests {
         let on = |devices: [DeviceLocation; 3]| check_devices(paths.iter().zip(devices));
         assert!(on([gpu, gpu, gpu]).is_ok());
         let error = on([cpu, cpu, gpu]).map_err(|error| error.to_string());
-        let message =
-            "c.weight is on Cuda { gpu_id: 1 } but a.weight is on Cpu; penalized parameters must share one device";
+        let message = "c.weight is on Cuda { gpu_id: 1 } but a.weight is on Cpu; penalized parameters must share one device. \
+                       Build the model on one, or declare `#[l1(skip)]` on what lies elsewhere";
         assert_eq!(error, Err(message.to_owned()));
     }
 }

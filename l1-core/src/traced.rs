@@ -9,7 +9,7 @@ use std::{
 use candle_core::{DType, Device, Module, Shape, Tensor, TensorId};
 use candle_nn::{Init, VarBuilder, VarMap, var_builder::SimpleBackend};
 
-use crate::{Error, Regularized, Result, Role, Visitor, named};
+use crate::{Error, Regularized, Result, Role, Visitor, roles_by_name};
 
 /// A layer or model that keeps its tensors private (LSTM, GRU, GroupNorm, Sequential, candle-transformers' models), together
 /// with the variables that it was built from.
@@ -89,7 +89,7 @@ impl<T> Traced<T> {
         let variables = asked.into_iter().map(|(name, tensor)| (relative(name, &prefix), tensor));
         let mut variables: Vec<(String, Tensor)> = variables.collect();
         variables.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let roles = named::roles(variables.iter().map(|(name, tensor)| (name.as_str(), tensor)));
+        let roles = roles_by_name::roles(variables.iter().map(|(name, tensor)| (name.as_str(), tensor)));
         let variables = variables.into_iter().zip(roles).map(|((name, tensor), role)| (name, role, tensor));
         Ok(Self { layer, variables: variables.collect() })
     }

@@ -64,8 +64,32 @@ pub(crate) struct Entry {
     pub(crate) penalty: Option<Declared<Penalty>>,
     /// The decay declared there; no scale multiplies it.
     pub(crate) decay: Option<Declared<f64>>,
-    /// Whether a rule for names has overruled what the model says.
-    pub(crate) forced: bool,
+    /// What else the attributes around it say.
+    pub(crate) around: Around,
+    /// What a forced rule for names has overruled.
+    pub(crate) overruled: Overruled,
+    /// Whether only a rule for names knows of it, and no model shows it.
+    pub(crate) hidden: bool,
+}
+
+/// What attributes say of everything below them, whether a penalty is declared there or not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Around {
+    pub(crate) bias: Option<bool>,
+    pub(crate) norm: Option<bool>,
+    /// The product of all scales on the path.
+    pub(crate) scale: f64,
+}
+
+impl Around {
+    pub(crate) const NOTHING: Self = Self { bias: None, norm: None, scale: 1.0 };
+}
+
+/// Which declarations of the model a forced rule for names has overruled.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Overruled {
+    pub(crate) penalty: bool,
+    pub(crate) decay: bool,
 }
 
 /// What a declaration says, and its number.
@@ -105,6 +129,14 @@ impl Declaration {
         };
         number == Some(self.number)
     }
+
+    /// Whether a forced rule has taken the declaration's place.
+    pub(crate) fn is_overruled_at(&self, entry: &Entry) -> bool {
+        match self.what {
+            Declarable::Penalty(_) => entry.overruled.penalty,
+            Declarable::Decay(_) => entry.overruled.decay,
+        }
+    }
 }
 
 impl fmt::Display for Declarable {
@@ -121,19 +153,11 @@ impl fmt::Display for Declarable {
 pub(crate) struct Unvisited {
     pub(crate) path: ParamPath,
     pub(crate) reason: Reason,
-}
-
-impl Unvisited {
-    /// Whether a name lies in the field. There is nothing but names to tell it by.
-    pub(crate) fn is_around(&self, name: &str) -> bool {
-        let path = self.path.as_str();
-        path.is_empty() || name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    }
-}
-
-/// The field that was not looked into and that a name lies in; the innermost, if there are several.
-pub(crate) fn innermost_around<'f>(fields: &'f [Unvisited], name: &str) -> Option<&'f Unvisited> {
-    fields.iter().filter(|field| field.is_around(name)).max_by_key(|field| field.path.as_str().len())
+    /// Where the `skip` stands, if it is skipped.
+    pub(crate) origin: Option<Origin>,
+    pub(crate) around: Around,
+    /// Whether a rule for names reaches a variable in it.
+    pub(crate) is_reached: bool,
 }
 
 /// What is inherited on the way down.
@@ -141,16 +165,14 @@ pub(crate) fn innermost_around<'f>(fields: &'f [Unvisited], name: &str) -> Optio
 struct Scope {
     penalty: Option<Declared<Penalty>>,
     decay: Option<Declared<f64>>,
-    bias: bool,
-    norm: bool,
-    scale: f64,
+    around: Around,
     role: Option<RoleName>,
     skip: Option<Declared<Option<&'static str>>>,
 }
 
 impl<'a> Visitor<'a> {
     pub(crate) fn new(found: &'a mut Found) -> Self {
-        let scope = Scope { penalty: None, decay: None, bias: false, norm: false, scale: 1.0, role: None, skip: None };
+        let scope = Scope { penalty: None, decay: None, around: Around::NOTHING, role: None, skip: None };
         Self { found, path: String::new(), parent: 0, scope }
     }
 
@@ -319,22 +341,24 @@ impl<'a> Visitor<'a> {
 
     fn unvisited(&mut self, name: &str, reason: Reason) -> Result<()> {
         self.within(name, |visitor| {
-            let path = visitor.path();
-            visitor.found.unvisited.push(Unvisited { path, reason });
+            let (path, around) = (visitor.path(), visitor.scope.around);
+            // The outermost skip is the one that decided.
+            let (reason, origin) = match (visitor.scope.skip, reason) {
+                (Some(skip), _) => (Reason::Skipped(skip.value), visitor.found.origin(skip.number).cloned()),
+                (None, Reason::Opaque) => (Reason::Opaque, None),
+                (None, reason) => (reason, Some(Origin::Field(path.clone()))),
+            };
+            visitor.found.unvisited.push(Unvisited { path, reason, origin, around, is_reached: false });
         });
         Ok(())
     }
 
     fn scope_under(&mut self, rule: &Rule) -> Result<Scope> {
         // What stands on the struct is to be looked for there, not on the field that came first.
-        let origin = |on_field| match on_field {
-            true => Origin::Field(self.path()),
-            false => Origin::Type(ParamPath::from(&self.path[..self.parent])),
-        };
-        let refuse = |on_field, (key, value, expected)| {
-            let (Origin::Field(path) | Origin::Type(path) | Origin::Pattern(path)) = origin(on_field);
-            Err(Error::InvalidValue { path, key, value, expected })
-        };
+        let place = |on_field| if on_field { self.path() } else { ParamPath::from(&self.path[..self.parent]) };
+        let origin = |on_field| if on_field { Origin::Field(place(true)) } else { Origin::Type(place(false)) };
+        let refuse =
+            |on_field, (key, value, expected)| Err(Error::InvalidValue { path: place(on_field), key, value, expected });
         if let Some(invalid) = rule.penalty.and_then(|penalty| penalty.invalid()) {
             return refuse(rule.penalty_on_field, invalid);
         }
@@ -352,19 +376,19 @@ impl<'a> Visitor<'a> {
         if let Some(decay) = rule.decay {
             scope.decay = Some(self.found.declared(decay, decay_at));
         }
-        scope.bias = rule.bias.unwrap_or(scope.bias);
-        scope.norm = rule.norm.unwrap_or(scope.norm);
-        scope.scale *= rule.scale;
+        scope.around.bias = rule.bias.or(scope.around.bias);
+        scope.around.norm = rule.norm.or(scope.around.norm);
+        scope.around.scale *= rule.scale;
         scope.role = rule.role;
         Ok(scope)
     }
 
     fn record(&mut self, role: Role, tensor: &Tensor) -> Result<()> {
-        let Scope { penalty, decay, scale, bias, norm, skip, .. } = self.scope;
-        let path = self.path();
+        let Scope { penalty, decay, around, skip, .. } = self.scope;
+        let (path, scale) = (self.path(), around.scale);
         let closed = match skip {
             Some(skip) => Some(Reason::Skipped(skip.value)),
-            None => closed(role, tensor, bias, norm),
+            None => closed(role, tensor, around),
         };
         let penalty = match penalty {
             Some(declared) if closed.is_none() => {
@@ -373,15 +397,16 @@ impl<'a> Visitor<'a> {
             // Of what is not charged only the strength is told.
             declared => declared.map(|declared| Declared { value: declared.value.scaled(scale), ..declared }),
         };
-        let skip = skip.map(|skip| skip.number);
+        let (skip, overruled) = (skip.map(|skip| skip.number), Overruled::default());
         let tensor = tensor.clone();
-        self.found.entries.push(Entry { path, tensor, role, closed, skip, penalty, decay, forced: false });
+        let entry = Entry { path, tensor, role, closed, skip, penalty, decay, around, overruled, hidden: false };
+        self.found.entries.push(entry);
         Ok(())
     }
 }
 
 /// What keeps every declaration from a tensor, if nobody skips it.
-pub(crate) fn closed(role: Role, tensor: &Tensor, bias: bool, norm: bool) -> Option<Reason> {
+pub(crate) fn closed(role: Role, tensor: &Tensor, around: Around) -> Option<Reason> {
     if !crate::kernel::is_supported(tensor.dtype()) {
         return Some(Reason::DType(tensor.dtype()));
     }
@@ -390,8 +415,8 @@ pub(crate) fn closed(role: Role, tensor: &Tensor, bias: bool, norm: bool) -> Opt
     }
     match role {
         Role::Buffer => Some(Reason::Buffer),
-        Role::Bias if !bias => Some(Reason::Bias),
-        Role::Norm if !norm => Some(Reason::Norm),
+        Role::Bias if around.bias != Some(true) => Some(Reason::Bias),
+        Role::Norm if around.norm != Some(true) => Some(Reason::Norm),
         _ => None,
     }
 }

@@ -10,12 +10,12 @@ use crate::given::{builder, frozen};
 fn statuses(coverage: &Coverage) -> Vec<String> {
     let by = |by: &Option<l1_core::Origin>| by.as_ref().map_or("nobody".to_owned(), ToString::to_string);
     let line = |row: &l1_core::CoverageRow| match &row.status {
-        Status::Penalized { penalty, by: origin } => format!("{}: {penalty} by {}", row.name, by(origin)),
-        Status::Unpenalized { reason } => format!("{}: {reason}", row.name),
-        Status::Skipped { reason, by: origin, by_name } => {
+        Status::Penalized { penalty, by: origin, .. } => format!("{}: {penalty} by {}", row.name, by(origin)),
+        Status::Unpenalized { reason, .. } => format!("{}: {reason}", row.name),
+        Status::Skipped { reason, by: origin, by_name, .. } => {
             format!("{}: skip {} by {}, by name: {by_name}", row.name, reason.unwrap_or("–"), by(origin))
         }
-        Status::Unaccounted { why } => format!("{}: unaccounted: {why}", row.name),
+        Status::Unaccounted { why, .. } => format!("{}: unaccounted: {why}", row.name),
         _ => unreachable!("no other status"),
     };
     coverage.variables.iter().map(line).collect()
@@ -100,7 +100,7 @@ fn strict_names_every_variable_that_is_left_out() {
     let hidden = "no field of the model shows it, and no rule matches it";
     let opaque = "in `gru`, which is opaque, and no rule matches it";
     let expected = format!(
-        "6 of the VarMap's variables are unaccounted for:\n  fc2.bias: {hidden}\n  fc2.weight: {hidden}\n  \
+        "6 variables of the VarMap are unaccounted for:\n  fc2.bias: {hidden}\n  fc2.weight: {hidden}\n  \
          forgotten.bias: {hidden}\n  forgotten.weight: {hidden}\n  gru.weight_hh_l0: {opaque}\n  gru.weight_ih_l0: {opaque}\n\
          Visit them in the model, or match them by a rule: `.rule(pattern, ..)` or `.skip(pattern, why)` of \
          `Regularizer::builder()`"
@@ -181,6 +181,99 @@ fn the_global_scale_is_in_the_penalties_of_the_table() {
     assert_eq!(statuses(&regularizer.coverage(&varmap))[1], "fc.weight: lambda = 0.25 by field `fc`");
     let json = serde_json::to_value(regularizer.coverage(&varmap)).unwrap();
     assert_eq!(json["variables"][1]["status"]["penalized"]["by"], "field `fc`");
+}
+
+#[test]
+fn what_is_opaque_below_a_skip_is_skipped() {
+    #[derive(Regularized)]
+    struct Encoder {
+        #[l1(opaque)]
+        #[expect(dead_code, reason = "nothing runs this model")]
+        gru: GRU,
+    }
+    #[derive(Regularized)]
+    struct Net {
+        #[l1(skip = "pretrained")]
+        encoder: Encoder,
+    }
+    let varmap = VarMap::new();
+    let gru = GRU::new(2, 3, GRUConfig::default_no_bias(), builder(&varmap).pp("encoder.gru")).unwrap();
+    let net = Net { encoder: Encoder { gru } };
+    let line = "skip pretrained by field `encoder`, by name: true";
+    let expected = [format!("encoder.gru.weight_hh_l0: {line}"), format!("encoder.gru.weight_ih_l0: {line}")];
+    assert_eq!(statuses(&net.regularizer().unwrap().coverage(&varmap)), expected);
+    let rule = Regularizer::builder().model(&net).vars(&varmap).rule("*", Penalty::l1(0.1)).build();
+    assert!(matches!(rule, Err(Error::Unreached { .. })));
+}
+
+#[test]
+fn a_field_that_hides_its_tensors_is_found_beside_its_neighbours() {
+    #[derive(Regularized)]
+    struct Net {
+        fc: Linear,
+        #[l1(skip = "frozen")]
+        gru: GRU,
+    }
+    let varmap = VarMap::new();
+    let gru = || GRU::new(2, 3, GRUConfig::default_no_bias(), builder(&varmap).pp("net.gru")).unwrap();
+    let net = Net { fc: linear(&varmap, "net.fc"), gru: gru() };
+    let build = || Regularizer::builder().vars(&varmap).rule("*", Penalty::l1(0.1));
+    for regularizer in [build().model(&net).build().unwrap(), build().model_at("net", &net).build().unwrap()] {
+        assert_eq!(regularizer.penalized().count(), 1);
+        let coverage = regularizer.coverage(&varmap);
+        coverage.strict().unwrap();
+        assert!(matches!(coverage.row("net.gru.weight_hh_l0").unwrap().status, Status::Skipped { by_name: true, .. }));
+    }
+}
+
+#[test]
+fn a_skipped_field_without_a_name_of_its_own_accounts_for_nothing_beside_it() {
+    #[derive(Regularized)]
+    enum Recurrent {
+        Gru(#[l1(skip = "recurrent")] GRU),
+    }
+    #[derive(Regularized)]
+    struct Net {
+        #[l1(flatten)]
+        recurrent: Recurrent,
+        fc: Linear,
+    }
+    let varmap = VarMap::new();
+    let gru = GRU::new(2, 3, GRUConfig::default_no_bias(), builder(&varmap).pp("gru")).unwrap();
+    let net = Net { recurrent: Recurrent::Gru(gru), fc: linear(&varmap, "fc") };
+    linear(&varmap, "forgotten");
+    let coverage = net.regularizer().unwrap().coverage(&varmap);
+    let left_out: Vec<_> = coverage.unaccounted().map(|row| row.name.as_str()).collect();
+    assert_eq!(left_out, ["forgotten.bias", "forgotten.weight", "gru.weight_hh_l0", "gru.weight_ih_l0"]);
+}
+
+#[test]
+fn an_empty_varmap_proves_nothing() {
+    #[derive(Regularized)]
+    struct Net {
+        fc: Linear,
+    }
+    let net = Net { fc: linear(&VarMap::new(), "fc") };
+    let coverage = net.regularizer().unwrap().coverage(&VarMap::new());
+    assert!(matches!(coverage.strict(), Err(Error::EmptyVarMap)));
+}
+
+#[test]
+fn a_decay_and_a_strength_of_0_are_told_apart_from_nothing() {
+    #[derive(Regularized)]
+    struct Net {
+        #[l1(decay = 0.25)]
+        first: Linear,
+        #[l1(lambda = 0)]
+        second: Linear,
+    }
+    let varmap = VarMap::new();
+    let net = Net { first: linear(&varmap, "first"), second: linear(&varmap, "second") };
+    let coverage = net.regularizer().unwrap().coverage(&varmap);
+    assert_eq!(coverage.row("first.weight").unwrap().decay, Some(0.25));
+    assert_eq!(statuses(&coverage)[3], "second.weight: λ = 0");
+    let table = coverage.to_string();
+    assert!(table.contains("– no penalty, decay = 0.25") && table.contains("0 penalized, 4 unpenalized"), "{table}");
 }
 
 #[test]

@@ -303,7 +303,7 @@ fn a_tensor_without_a_layer_has_no_outputs() {
         table: Tensor,
     }
     let message = "table: group = output does not fit shape [4, 6] (expected dim(n): which dimension of this tensor that \
-                   is, no layer says; `output` is for layers that do)";
+                   is, no layer says; `output` is for layers that do). Choose other groups for it, or `lambda = 0`";
     assert_eq!(refusal(&Net { table: var((4, 6)) }), message);
 }
 
@@ -316,7 +316,7 @@ fn a_grouped_convolution_has_no_dimension_of_inputs() {
     }
     let config = Conv2dConfig { groups: 2, ..Conv2dConfig::default() };
     let message = "conv.weight: group = input does not fit shape [4, 1, 3, 3] (expected dim(n): which dimension of this \
-                   tensor that is, no layer says; `input` is for layers that do)";
+                   tensor that is, no layer says; `input` is for layers that do). Choose other groups for it, or `lambda = 0`";
     assert_eq!(refusal(&Net { conv: Conv2d::new(var((4, 1, 3, 3)), None, config) }), message);
 }
 
@@ -327,7 +327,8 @@ fn a_bias_has_no_inputs() {
     struct Net {
         fc: Linear,
     }
-    let message = "fc.bias: group = input does not fit shape [2] (expected a weight: a bias has no input features)";
+    let message = "fc.bias: group = input does not fit shape [2] (expected a weight: a bias has no input features). \
+                   Choose other groups for it, or `lambda = 0`";
     assert_eq!(refusal(&Net { fc: linear() }), message);
 }
 
@@ -339,7 +340,8 @@ macro_rules! refuses {
             #[l1(lambda = 0.1, group = $group $(($($parameter),+))?)]
             table: Tensor,
         }
-        assert_eq!(refusal(&Net { table: var($shape) }), $expected);
+        let message = concat!($expected, ". Choose other groups for it, or `lambda = 0`");
+        assert_eq!(refusal(&Net { table: var($shape) }), message);
     }};
 }
 

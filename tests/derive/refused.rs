@@ -365,7 +365,7 @@ fn two_tensors_of_one_path_by_flatten() {
         fc2: Linear,
     }
     let message = "weight: two parameters have this path; rename one of the fields or map keys, or remove a \
-                   `flatten`";
+                   `flatten`; of several models give each a place of its own, `.model_at(\"actor\", &actor)`";
     assert_eq!(refusal(&Net { fc1: linear(), fc2: linear() }), message);
 }
 
@@ -382,7 +382,7 @@ fn two_tensors_of_one_path_by_rename() {
         fc: Linear,
     }
     let message = "encoder.fc.weight: two parameters have this path; rename one of the fields or map keys, or \
-                   remove a `flatten`";
+                   remove a `flatten`; of several models give each a place of its own, `.model_at(\"actor\", &actor)`";
     assert_eq!(refusal(&Net { encoder: Encoder { fc: linear() }, fc: linear() }), message);
 }
 
@@ -395,7 +395,7 @@ fn two_tensors_of_one_path_by_a_key_with_a_dot() {
     let inner = |key: &'static str| [(key, var(2))].into();
     let heads = [("a", inner("b.c")), ("a.b", inner("c"))].into();
     let message = "heads.a.b.c: two parameters have this path; rename one of the fields or map keys, or remove a \
-                   `flatten`";
+                   `flatten`; of several models give each a place of its own, `.model_at(\"actor\", &actor)`";
     assert_eq!(refusal(&Net { heads }), message);
 }
 
@@ -438,7 +438,8 @@ fn a_model_without_parameters() {
     }
     #[derive(Regularized)]
     struct Nothing;
-    let message = "the model holds no parameters: no field of it is a tensor, a layer or another model";
+    let message = "the model holds no parameters: no field of it is a tensor, a layer or another model. Visit those that it \
+                   has, or show the variables: `Regularizer::builder().vars(&varmap)`";
     assert_eq!(refusal(&Nothing), message);
     assert_eq!(refusal(&Net { dropout: candle_nn::Dropout::new(0.5), layers: Nothing }), message);
 }
@@ -460,7 +461,7 @@ fn a_penalty_of_nothing() {
         fc: Linear,
     }
     let message = "none of the model's parameters (2) is penalized: nothing declared (2). Declare `#[l1(lambda = \
-                   ..)]` on a field or on the struct. To train without a penalty, for comparison: declare `decay = ..` \
+                   ..)]` on a field or on the struct, or add a rule for names. To train without a penalty, for comparison: declare `decay = ..` \
                    alone, take candle's own optimizer, or declare a λ and `set_scale(0.0)`";
     assert_eq!(Net { fc: linear() }.penalty().unwrap_err().to_string(), message);
 }

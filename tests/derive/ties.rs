@@ -38,12 +38,10 @@ fn two_models_that_share_a_layer_under_two_rules_are_refused_with_both_paths() {
          (lambda = 0.25), 1.encoder.weight is penalized (lambda = 0.5). Declare the same rule on both, or a rule on one of \
          them only"
     );
-    // Here both have it at the same path.
-    let of_a_builder = Regularizer::builder().model(&actor).model(&critic).build().map_err(message).unwrap_err();
-    assert!(
-        of_a_builder.starts_with("encoder.weight and encoder.weight are one tensor under two rules"),
-        "{of_a_builder}"
-    );
+    let named = Regularizer::builder().model_at("actor", &actor).model_at("critic", &critic).build();
+    let of_a_builder = named.map_err(message).unwrap_err();
+    let both = "actor.encoder.weight and critic.encoder.weight are one tensor under two rules";
+    assert!(of_a_builder.starts_with(both), "{of_a_builder}");
 }
 
 #[test]
@@ -61,20 +59,18 @@ fn two_models_that_share_a_layer_under_the_same_rule_charge_it_once() {
     let entries = 12.0; // two layers of 2 × 3 ones
     for regularizer in [
         Regularizer::new(&(&actor, &twin)).unwrap(),
-        Regularizer::builder().model(&actor).model(&twin).build().unwrap(),
+        Regularizer::builder().model(&actor).model_at("twin", &twin).build().unwrap(),
         // Nothing declared at one place yields to the declaration at the other, in either order.
-        Regularizer::builder().model(&target).model(&actor).build().unwrap(),
-        Regularizer::builder().model(&actor).model(&target).build().unwrap(),
+        Regularizer::builder().model_at("target", &target).model(&actor).build().unwrap(),
+        Regularizer::builder().model(&actor).model_at("target", &target).build().unwrap(),
     ] {
         assert_eq!(regularizer.params().len(), 2);
         assert_eq!(regularizer.value().unwrap(), 0.25 * entries);
     }
-    let same_paths = Regularizer::builder().model(&actor).model(&twin).build().unwrap();
-    assert!(same_paths.params()[0].aliases().is_empty());
 }
 
 #[test]
-fn two_models_with_one_path_for_two_tensors_are_refused() {
+fn two_models_with_the_same_paths_need_places_of_their_own() {
     let (actor, _) = models(&linear_no_bias());
     let (other, _) = models(&linear_no_bias());
     let error = Regularizer::builder().model(&actor).model(&other).build().unwrap_err();

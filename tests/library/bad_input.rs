@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
 use candle_nn::{AdamW, Module, Optimizer, ParamsAdamW, SGD};
 use l1_core::{
-    Error, Guard, ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd, Proximal, Regularized, Rule,
-    Visitor,
+    Error, Guard, MissingCause, ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd, Proximal,
+    Regularized, Rule, Visitor,
 };
 
 use crate::{
@@ -118,7 +118,7 @@ fn nan_in_the_gradient_of_an_unpenalized_variable_is_refused_too() {
 fn a_gradient_of_another_shape_is_refused() {
     assert_refused(
         |model, grads| drop(grads.insert(&model.second, like(&model.second, &[1.0, 2.0]))),
-        "second: its gradient has shape [2] (expected [3])",
+        "second: its gradient has shape [2] (expected [3]); one that is inserted by hand has the shape of its variable",
     );
 }
 
@@ -126,9 +126,10 @@ fn a_gradient_of_another_shape_is_refused() {
 fn a_penalized_variable_without_a_gradient_is_refused_with_the_likely_cause() {
     assert_refused(
         |model, grads| drop(grads.remove(&model.second)),
-        "second: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it. Does it take part in \
-         the loss? If it does: candle's LayerNorm, RmsNorm and softmax_last_dim stop gradients; train with `ops::layer_norm_slow`, \
-         `RmsNorm::forward_diff`, `ops::softmax`. If it is never to be penalized, declare `#[l1(skip)]`",
+        "second: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it. Is it used in the forward \
+         pass? If not in every batch, set `on_missing_gradient` to `Skip`; if it is never to be penalized, declare `#[l1(skip)]`. If it \
+         is used, something behind it stops gradients: candle's `softmax_last_dim` (train with `candle_nn::ops::softmax`), `detach`, \
+         a comparison, …",
     );
 }
 
@@ -139,7 +140,7 @@ fn a_gradient_of_another_dtype_is_refused() {
         let mut grads = model.grads();
         grads.insert(&model.first, Tensor::new(&[1f64, 2.0], &Device::Cpu).unwrap());
         let error = step(&grads).unwrap_err().to_string();
-        assert_eq!(error, "first: its gradient has dtype F64 (expected F32)", "{name}");
+        assert_eq!(error, "first: its gradient has dtype F64 (expected F32); cast it with `to_dtype`", "{name}");
     }
 }
 
@@ -149,7 +150,7 @@ fn adding_the_subgradient_refuses_what_a_step_refuses() {
     let regularizer = model.regularizer().unwrap();
     let mut grads = model.grads();
     grads.remove(&model.second);
-    assert!(matches!(regularizer.add_subgradient(grads), Err(Error::MissingGradient { path }) if path == "second"));
+    assert!(matches!(regularizer.add_subgradient(grads), Err(Error::MissingGradient { path, .. }) if path == "second"));
     let mut grads = model.grads();
     let first = grads.get(&model.first).unwrap().clone();
     let before = flat(&first);
@@ -210,8 +211,8 @@ fn an_optimizer_without_any_penalized_variable_is_refused() {
     let error = ProxAdamW::new(other.vars(), ParamsProxAdamW::new(model.regularizer().unwrap())).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "none of the 2 regularized parameters (the first is first) is among the optimizer's 3 variables; pass the variables of \
-         the model that the Regularizer was made from"
+        "none of the regularized parameters (2, the first is first) is among the optimizer's variables (3); pass the variables \
+         of the model that the Regularizer was made from"
     );
 }
 
@@ -220,7 +221,7 @@ fn a_model_in_which_nothing_is_penalized_has_no_penalty_and_no_proximal_optimize
     let model = Single::new(&[1.0], DType::F32, Rule::inherit());
     let regularizer = model.regularizer().unwrap();
     let message = "none of the model's parameters (1) is penalized: nothing declared (1). Declare `#[l1(lambda = ..)]` on a \
-                   field or on the struct. To train without a penalty, for comparison: declare `decay = ..` \
+                   field or on the struct, or add a rule for names. To train without a penalty, for comparison: declare `decay = ..` \
                    alone, take candle's own optimizer, or declare a λ and `set_scale(0.0)`";
     assert_eq!(model.penalty().unwrap_err().to_string(), message);
     assert_eq!(regularizer.value().unwrap_err().to_string(), message);
@@ -251,11 +252,11 @@ fn gradients_that_hold_the_penalty_already_are_refused_by_every_proximal_optimiz
     let regularizer = model.regularizer().unwrap();
     for (name, mut step) in optimizers(&model) {
         let grads = regularizer.add_subgradient(model.grads()).unwrap();
-        assert!(matches!(Error::from(step(&grads).unwrap_err()), Error::ChargedTwice), "{name}");
-        assert!(matches!(Error::from(step(&grads.into_inner()).unwrap_err()), Error::ChargedTwice), "{name}");
+        assert!(matches!(Error::from(step(&grads).unwrap_err()), Error::ChargedTwice { .. }), "{name}");
+        assert!(matches!(Error::from(step(&grads.into_inner()).unwrap_err()), Error::ChargedTwice { .. }), "{name}");
     }
     let once = regularizer.add_subgradient(model.grads()).unwrap();
-    assert!(matches!(regularizer.add_subgradient(once.into_inner()), Err(Error::ChargedTwice)));
+    assert!(matches!(regularizer.add_subgradient(once.into_inner()), Err(Error::ChargedTwice { .. })));
     assert_eq!(model.values(), before);
 }
 
@@ -311,11 +312,15 @@ fn a_layer_norm_that_cuts_the_gradients_is_noticed() {
     let cut = loss(&|x| net.norm.forward(x).unwrap());
     let regularizer = net.regularizer().unwrap();
     let mut opt = ProxAdamW::new(varmap.all_vars(), ParamsProxAdamW::new(regularizer.clone())).unwrap();
+    let named = MissingCause::Norm { norm: "norm".into() };
     for error in [
         Error::from(opt.backward_step(&cut).unwrap_err()),
         regularizer.add_subgradient(cut.backward().unwrap()).unwrap_err(),
     ] {
-        assert!(matches!(&error, Error::MissingGradient { path } if *path == "fc1.weight"), "{error}");
+        assert!(
+            matches!(&error, Error::MissingGradient { path, cause, .. } if *path == "fc1.weight" && *cause == named),
+            "{error}"
+        );
     }
     // The way out that the message names.
     let slow =
@@ -329,7 +334,11 @@ fn an_f8_variable_is_refused_and_not_passed_over() {
     let f8 = model.first.to_dtype(DType::F8E4M3).and_then(|tensor| Var::from_tensor(&tensor)).unwrap();
     let vars = vec![model.first.clone(), f8];
     let error = ProxSgd::new(vars, ParamsProxSgd::new(model.regularizer().unwrap())).unwrap_err().to_string();
-    assert_eq!(error, "`(variable 1 of the optimizer, shape [2])` has dtype F8E4M3 (expected F32, F64, BF16 or F16)");
+    assert_eq!(
+        error,
+        "`(variable 1 of the optimizer, shape [2])` has dtype F8E4M3 (expected F32, F64, BF16 or F16: cast it with `to_dtype`, \
+         or leave it out)"
+    );
 }
 
 #[test]

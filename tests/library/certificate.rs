@@ -601,7 +601,7 @@ fn a_penalized_parameter_without_gradient_is_an_error_and_another_has_no_row() {
     assert_eq!(paths, ["fc1.weight", "fc1.bias"]);
     let other = model.fc2.forward(&x).unwrap().sum_all().unwrap().backward().unwrap();
     let error = regularizer.stationarity(&other).unwrap_err();
-    assert!(matches!(error, Error::MissingGradient { path } if path == "fc1.weight"));
+    assert!(matches!(error, Error::MissingGradient { path, .. } if path == "fc1.weight"));
 }
 
 #[test]
@@ -610,8 +610,8 @@ fn gradients_that_hold_the_penalty_are_refused_at_run_time_too() {
     let regularizer = model.regularizer().unwrap();
     let loss = model.weight.sqr().unwrap().sum_all().unwrap();
     let grads = regularizer.add_subgradient(loss.backward().unwrap()).unwrap();
-    assert!(matches!(regularizer.stationarity(&*grads), Err(Error::ChargedTwice)));
-    assert!(matches!(MeanGradients::new(&regularizer).add(&grads, 1), Err(Error::ChargedTwice)));
+    assert!(matches!(regularizer.stationarity(&*grads), Err(Error::ChargedTwice { .. })));
+    assert!(matches!(MeanGradients::new(&regularizer).add(&grads, 1), Err(Error::ChargedTwice { .. })));
 }
 
 // ---------------------------------------------------------------------------------------- minibatches

@@ -154,6 +154,10 @@ fn amsgrad(regularizer: Regularizer) -> ParamsProxAdamW {
     ParamsProxAdamW { amsgrad: true, ..adamw(regularizer) }
 }
 
+fn with_copies(regularizer: Regularizer) -> ParamsProxAdamW {
+    ParamsProxAdamW { master_weights: true, ..adamw(regularizer) }
+}
+
 fn momentum(regularizer: Regularizer) -> ParamsProxSgd {
     ParamsProxSgd { lr: 0.03, momentum: 0.9, dampening: 0.3, ..ParamsProxSgd::new(regularizer) }
 }
@@ -196,12 +200,19 @@ fn sgd_goes_on_as_if_it_had_not_stopped() {
     going_on_is_not_having_stopped::<ProxSgd>(momentum);
     let nesterov = |regularizer| ParamsProxSgd { dampening: 0.0, nesterov: true, ..momentum(regularizer) };
     going_on_is_not_having_stopped::<ProxSgd>(nesterov);
+    let plain = |regularizer| ParamsProxSgd { master_weights: true, ..ParamsProxSgd::new(regularizer) };
+    going_on_is_not_having_stopped::<ProxSgd>(plain);
 }
 
 #[test]
 fn adamw_goes_on_as_if_it_had_not_stopped() {
     going_on_is_not_having_stopped::<ProxAdamW>(adamw);
     going_on_is_not_having_stopped::<ProxAdamW>(amsgrad);
+    going_on_is_not_having_stopped::<ProxAdamW>(with_copies);
+    going_on_is_not_having_stopped::<ProxAdamW>(|regularizer| ParamsProxAdamW {
+        master_weights: true,
+        ..amsgrad(regularizer)
+    });
 }
 
 #[test]
@@ -432,6 +443,69 @@ fn a_hyperparameter_that_needs_other_state_is_refused_even_where_changes_are_acc
     other.refuses(&path, &message);
     let accepted = Checkpoint::load_with(&path, &mut other.opt, &other.varmap, Declarations::Accept);
     assert_eq!(accepted.unwrap_err().to_string(), message.replace("FILE", &path.display().to_string()));
+}
+
+/// Seven steps in bf16, with f32 copies or without.
+fn saved_half(params: fn(Regularizer) -> ParamsProxAdamW, folder: &TempDir) -> (PathBuf, Training<ProxAdamW>) {
+    let mut training = Training::<ProxAdamW>::new(DType::BF16, 1, params);
+    training.steps(7);
+    let path = folder.path().join("half.safetensors");
+    training.opt.save(&path, &training.varmap).unwrap();
+    (path, training)
+}
+
+#[test]
+fn f32_copies_in_only_one_of_file_and_program_are_a_change_that_can_be_accepted() {
+    for (saved, here, [in_file, in_program]) in [
+        (adamw as fn(Regularizer) -> _, with_copies as fn(Regularizer) -> _, ["false", "true"]),
+        (with_copies, adamw, ["true", "false"]),
+    ] {
+        let folder = folder();
+        let (path, not_stopped) = saved_half(saved, &folder);
+        let mut other = Training::<ProxAdamW>::new(DType::BF16, 2, here);
+        let line =
+            format!("ProxAdamW: master_weights = {in_file} in the file, master_weights = {in_program} in this program");
+        let message = format!("FILE: the checkpoint was saved under other declarations:\n  {line}");
+        other.refuses(&path, &(message + OTHER_DECLARATIONS));
+
+        let checkpoint = Checkpoint::load_with(&path, &mut other.opt, &other.varmap, Declarations::Accept).unwrap();
+        assert_eq!(checkpoint.changed(), std::slice::from_ref(&line));
+        assert_eq!(other.weights(), not_stopped.weights());
+        // As one that was begun here: from the weights, whatever copies there were before.
+        let mut again = Training::<ProxAdamW>::new(DType::BF16, 3, here);
+        again.steps(2);
+        Checkpoint::load_with(&path, &mut again.opt, &again.varmap, Declarations::Accept).unwrap();
+        for training in [&mut other, &mut again] {
+            training.steps(20);
+        }
+        assert!(other.bytes(&folder) == again.bytes(&folder), "{line}");
+    }
+}
+
+#[test]
+fn f32_copies_of_no_half_variable_are_no_change() {
+    let (_folder, path, training) = saved();
+    let mut other = Training::<ProxAdamW>::new(DType::F32, 2, with_copies);
+    assert!(other.opt.load(&path, &other.varmap).unwrap().changed().is_empty());
+    assert_eq!(other.weights(), training.weights());
+}
+
+#[test]
+fn an_f32_copy_that_is_missing_is_refused() {
+    let folder = folder();
+    let (path, mut training) = saved_half(with_copies, &folder);
+    let mut bytes = fs::read(&path).unwrap();
+    let name = "l1.state/first/master";
+    let at = bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
+    bytes[at + name.len() - 1] = b'x';
+    fs::write(&path, bytes).unwrap();
+    training.refuses(
+        &path,
+        &("FILE: the checkpoint does not fit the model and its optimizer:
+  l1.state/first/master: no such tensor in the file, a variable in this program"
+            .to_owned()
+            + OTHER_OPTIMIZER),
+    );
 }
 
 #[test]

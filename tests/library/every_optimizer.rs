@@ -12,7 +12,7 @@ pub type Step = Box<dyn FnMut(&GradStore) -> Result<()> + Send>;
 /// Makes an optimizer of a model's regularizer and variables.
 pub type Make = fn(Regularizer, Vec<Var>, Guard) -> Step;
 
-pub const EVERY_OPTIMIZER: [(&str, Make); 7] = [
+pub const EVERY_OPTIMIZER: [(&str, Make); 9] = [
     ("ProxSgd", |regularizer, vars, guard| boxed(ProxSgd::new(vars, sgd(regularizer, guard)))),
     ("ProxSgd with momentum", |regularizer, vars, guard| {
         let params = ParamsProxSgd { momentum: 0.9, dampening: 0.5, ..sgd(regularizer, guard) };
@@ -22,11 +22,19 @@ pub const EVERY_OPTIMIZER: [(&str, Make); 7] = [
         let params = ParamsProxSgd { momentum: 0.9, nesterov: true, ..sgd(regularizer, guard) };
         boxed(ProxSgd::new(vars, params))
     }),
+    ("ProxSgd with momentum and f32 copies", |regularizer, vars, guard| {
+        let params = ParamsProxSgd { momentum: 0.9, master_weights: true, ..sgd(regularizer, guard) };
+        boxed(ProxSgd::new(vars, params))
+    }),
     ("ProxAdamW", |regularizer, vars, guard| {
         boxed(ProxAdamW::new(vars, ParamsProxAdamW { weight_decay: 0.1, ..adamw(regularizer, guard) }))
     }),
     ("ProxAdamW with amsgrad", |regularizer, vars, guard| {
         boxed(ProxAdamW::new(vars, ParamsProxAdamW { amsgrad: true, ..adamw(regularizer, guard) }))
+    }),
+    ("ProxAdamW with f32 copies", |regularizer, vars, guard| {
+        let params = ParamsProxAdamW { weight_decay: 0.1, master_weights: true, ..adamw(regularizer, guard) };
+        boxed(ProxAdamW::new(vars, params))
     }),
     ("FtrlProximal", |regularizer, vars, guard| boxed(FtrlProximal::new(vars, ftrl(regularizer, guard)))),
     ("FtrlProximal, charged once", |regularizer, vars, guard| {

@@ -181,12 +181,14 @@ proptest! {
 #[test]
 fn a_matrix_of_no_columns_is_passed_over_although_candle_refuses_to_write_to_it() {
     let penalty = Penalty::l1(0.1);
-    let model = Matrix(Var::zeros((2, 0), DType::F32, &Device::Cpu).unwrap(), penalty);
-    let given = || gradients([(&model.0, model.0.zeros_like().unwrap())]);
-    assert_eq!(kernel::prox(&model.0, &penalty, 1.0).unwrap().dims(), [2, 0]);
-    model.regularizer().unwrap().add_subgradient(given()).unwrap();
-    for (_, make) in EVERY_OPTIMIZER {
-        make(model.regularizer().unwrap(), vec![model.0.clone()], Guard::Before)(&given()).unwrap();
+    for dtype in [DType::F32, DType::BF16] {
+        let model = Matrix(Var::zeros((2, 0), dtype, &Device::Cpu).unwrap(), penalty);
+        let given = || gradients([(&model.0, model.0.zeros_like().unwrap())]);
+        assert_eq!(kernel::prox(&model.0, &penalty, 1.0).unwrap().dims(), [2, 0]);
+        model.regularizer().unwrap().add_subgradient(given()).unwrap();
+        for (_, make) in EVERY_OPTIMIZER {
+            make(model.regularizer().unwrap(), vec![model.0.clone()], Guard::Before)(&given()).unwrap();
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! The library as a downstream crate sees it, against other programs and against its own promises.
 
 mod bad_input;
+mod catalogue;
 mod certificate;
 mod certificate_peers;
+mod charged_twice;
 mod checkpoint;
 mod clipping;
 mod composed;
@@ -17,6 +19,9 @@ mod guard;
 mod huge;
 mod in_the_loss;
 mod kernels;
+mod lost_penalties;
+mod master_weights;
+mod missing_gradients;
 mod models;
 mod penalties;
 mod plain_optimizers;

@@ -49,7 +49,7 @@ fn a_diagonal_step_is_the_scalar_prox_at_every_coordinate() {
 fn a_step_of_another_shape_or_out_of_range_is_refused() {
     let z = tensor(&[1.0, 2.0]);
     let error = kernel::prox(&z, &Penalty::l1(1.0), &tensor(&[1.0])).unwrap_err();
-    assert_eq!(error.to_string(), "`step` has shape [1] (expected [2])");
+    assert_eq!(error.to_string(), "`step` has shape [1] (expected [2], as the tensor it belongs to)");
     for step in [-1.0, f64::NAN, f64::INFINITY] {
         let error = kernel::prox(&z, &Penalty::l1(1.0), step).unwrap_err();
         assert_eq!(error.to_string(), format!("step = {step} (expected finite and ≥ 0)"));
@@ -77,7 +77,10 @@ fn integers_are_refused() {
     let z = Tensor::new(&[1u32, 2], &Device::Cpu).unwrap();
     let error = kernel::prox(&z, &Penalty::l1(1.0), 1.0).unwrap_err();
     assert!(matches!(error, Error::UnsupportedDType { .. }));
-    assert_eq!(error.to_string(), "`z` has dtype U32 (expected F32, F64, BF16 or F16)");
+    assert_eq!(
+        error.to_string(),
+        "`z` has dtype U32 (expected F32, F64, BF16 or F16: cast it with `to_dtype`, or leave it out)"
+    );
 }
 
 #[test]

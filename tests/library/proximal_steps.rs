@@ -6,7 +6,7 @@ use l1_core::{
     ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd, Proximal, Regularized, Regularizer, Rule,
 };
 
-use crate::models::{LinearModel, Single, flat};
+use crate::models::{LinearModel, Single, flat, gradients};
 
 /// ½‖w − target‖² in the variable's dtype.
 fn distance(w: &Var, target: &[f64]) -> Tensor {
@@ -157,6 +157,21 @@ fn an_entry_without_any_gradient_so_far_is_emptied_by_prox_adamw_at_once_as_its_
     adamw(&model, 1e-3).step(&grads).unwrap();
     let w = model.values();
     assert!((w[0] - 0.799).abs() < 1e-5 && w[1] == 0.0, "{w:?}"); // threshold lr·λ/ε = 10
+}
+
+#[test]
+fn a_shrinkage_below_half_an_ulp_leaves_a_bf16_weight_where_it_is_and_empties_an_f32_one() {
+    // 0.1 in bf16 has its neighbours 2⁻¹¹ = 4.9e-4 away, and lr·λ = 1e-4 is less than half of that.
+    let after_1100_steps = |dtype| {
+        let model = Single::new(&[0.1], dtype, Rule::l1(0.01));
+        let mut opt = sgd(&model, 0.01);
+        for _ in 0..1100 {
+            opt.step(&gradients([(&model.weight, model.weight.zeros_like().unwrap())])).unwrap();
+        }
+        model.values()[0]
+    };
+    assert_eq!(after_1100_steps(DType::F32), 0.0);
+    assert_eq!(after_1100_steps(DType::BF16), f64::from(half::bf16::from_f64(0.1)));
 }
 
 #[test]

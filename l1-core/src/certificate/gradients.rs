@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use candle_core::{Tensor, TensorId, backprop::GradStore};
 
-use crate::{Error, ParamPath, RegularizedGrads, Regularizer, Result, gradient, kernel::distance::wide};
+use crate::{Error, Param, ParamPath, Regularizer, Result, gradient, kernel::distance::wide};
 
 /// Gradients of the data loss alone: candle's [`GradStore`], or [`MeanGradients`].
 ///
-/// [`RegularizedGrads`] are none: they hold the penalty already. The trait cannot be implemented elsewhere.
+/// [`RegularizedGrads`](crate::RegularizedGrads) are none: they hold the penalty already. The trait cannot be implemented elsewhere.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` are no gradients of the data loss alone",
     label = "not the gradients of a loss without its penalty",
@@ -29,12 +29,16 @@ pub struct Gradient {
 }
 
 mod sealed {
-    use super::{Gradient, ParamPath, Result, Tensor};
+    use super::{Gradient, Param, ParamPath, Result, Tensor};
 
     /// Keeps the trait to this crate.
     pub trait Source {
         /// Refuses what is no source of a certificate at all.
         fn check(&self) -> Result<()>;
+        /// Refuses gradients that hold this parameter's penalty already.
+        fn refuse_charged(&self, param: &Param) -> Result<()>;
+        /// Whether the loss gave it a gradient.
+        fn has(&self, tensor: &Tensor) -> bool;
         /// None if the loss gave it no gradient.
         fn get(&self, path: &ParamPath, tensor: &Tensor) -> Result<Option<Gradient>>;
         /// How many batches it is a mean of.
@@ -44,7 +48,15 @@ mod sealed {
 
 impl sealed::Source for GradStore {
     fn check(&self) -> Result<()> {
-        RegularizedGrads::refuse(self)
+        Ok(())
+    }
+
+    fn refuse_charged(&self, param: &Param) -> Result<()> {
+        param.refuse_charged(self)
+    }
+
+    fn has(&self, tensor: &Tensor) -> bool {
+        self.get(tensor).is_some()
     }
 
     fn get(&self, path: &ParamPath, tensor: &Tensor) -> Result<Option<Gradient>> {
@@ -108,7 +120,7 @@ impl sealed::Source for GradStore {
 /// ```
 #[derive(Clone, Debug)]
 pub struct MeanGradients {
-    subjects: Vec<(ParamPath, Tensor)>,
+    subjects: Vec<Param>,
     sums: HashMap<TensorId, Running>,
     batches: usize,
     samples: f64,
@@ -126,8 +138,7 @@ impl MeanGradients {
     /// Of no batch so far.
     #[must_use]
     pub fn new(regularizer: &Regularizer) -> Self {
-        let subjects = regularizer.params().iter().map(|param| (param.path.clone(), param.tensor.clone())).collect();
-        Self { subjects, sums: HashMap::new(), batches: 0, samples: 0.0 }
+        Self { subjects: regularizer.params().to_vec(), sums: HashMap::new(), batches: 0, samples: 0.0 }
     }
 
     /// Adds a batch.
@@ -142,12 +153,14 @@ impl MeanGradients {
     /// Before anything is changed: [`Error::ChargedTwice`], [`Error::GradientShape`], [`Error::GradientDType`],
     /// [`Error::GradientDevice`], [`Error::InvalidParameter`] for a batch without samples.
     pub fn add(&mut self, grads: &GradStore, samples: usize) -> Result<()> {
-        RegularizedGrads::refuse(grads)?;
+        // Whatever the scale is now: it may be another when the certificate is made.
+        let mut penalized = self.subjects.iter().filter(|param| param.decision.penalty().is_some());
+        penalized.try_for_each(|param| param.refuse_charged(grads))?;
         if samples == 0 {
             return Err(Error::InvalidParameter { name: "samples", value: 0.0, expected: "> 0" });
         }
         let mut batch = HashMap::new();
-        for (path, tensor) in &self.subjects {
+        for Param { path, tensor, .. } in &self.subjects {
             if let Some(grad) = grads.get(tensor) {
                 gradient::check_layout(|| path.clone(), tensor, grad)?;
                 batch.insert(tensor.id(), wide(grad)?);
@@ -196,6 +209,14 @@ impl sealed::Source for MeanGradients {
             value: 0.0,
             expected: "≥ 1: `add` the gradients of a batch first",
         })
+    }
+
+    fn refuse_charged(&self, _: &Param) -> Result<()> {
+        Ok(()) // each batch was looked at
+    }
+
+    fn has(&self, tensor: &Tensor) -> bool {
+        self.sums.contains_key(&tensor.id())
     }
 
     fn get(&self, _: &ParamPath, tensor: &Tensor) -> Result<Option<Gradient>> {

@@ -177,7 +177,8 @@ impl Regularizer {
     /// much it has not. What it computes is said at [`Stationarity`].
     ///
     /// * `grads`: gradients of the **data loss alone** at the weights as they are now: of the full batch
-    ///   (`loss.backward()?`), or [`MeanGradients`] of many. Gradients that hold the penalty already do not compile here.
+    ///   (`loss.backward()?`), or [`MeanGradients`] of many. [`RegularizedGrads`](crate::RegularizedGrads)
+    ///   do not compile here, and those of a loss with the penalty in it are refused.
     ///
     /// A declared `decay` is no part of Ω. With an optimizer that applies it,
     /// [`Stepper::stationarity`](crate::Stepper::stationarity) says how far the model is from what that optimizer solves.
@@ -196,7 +197,7 @@ impl Regularizer {
     /// As [`stationarity`](Self::stationarity), and [`Error::InvalidParameter`] for a step or z out of its range.
     pub fn stationarity_with<G: DataGradients>(&self, grads: &G, params: &ParamsStationarity) -> Result<Stationarity> {
         self.check_not_empty()?;
-        certify(self.subjects(), grads, params)
+        certify(self, self.subjects(), grads, params)
     }
 
     /// All parameters, none of them decayed.
@@ -211,6 +212,8 @@ impl Regularizer {
 pub(crate) struct Subject<'a> {
     pub(crate) path: ParamPath,
     pub(crate) tensor: &'a Tensor,
+    /// What it is to the regularizer, if that knows it.
+    param: Option<&'a Param>,
     penalty: Penalty,
     pub(crate) decay: DecayFactors,
 }
@@ -218,11 +221,11 @@ pub(crate) struct Subject<'a> {
 impl<'a> Subject<'a> {
     fn of(param: &'a Param, regularizer: &Regularizer) -> Self {
         let penalty = regularizer.penalty_of(param).unwrap_or(Penalty::NONE);
-        Self { penalty, ..Self::unpenalized(param.path.clone(), &param.tensor) }
+        Self { param: Some(param), penalty, ..Self::unpenalized(param.path.clone(), &param.tensor) }
     }
 
     pub(crate) fn unpenalized(path: ParamPath, tensor: &'a Tensor) -> Self {
-        Self { path, tensor, penalty: Penalty::NONE, decay: DecayFactors::None }
+        Self { path, tensor, param: None, penalty: Penalty::NONE, decay: DecayFactors::None }
     }
 }
 
@@ -252,6 +255,7 @@ impl DecayFactors {
 }
 
 pub(crate) fn certify<G: DataGradients>(
+    regularizer: &Regularizer,
     subjects: Vec<Subject<'_>>,
     grads: &G,
     params: &ParamsStationarity,
@@ -263,10 +267,13 @@ pub(crate) fn certify<G: DataGradients>(
         if !kernel::is_supported(subject.tensor.dtype()) {
             continue;
         }
+        if let Some(param) = subject.param.filter(|_| !subject.penalty.is_none()) {
+            grads.refuse_charged(param)?;
+        }
         match grads.get(&subject.path, subject.tensor)? {
             Some(gradient) => present.push((Tensors::new(&subject)?, gradient, subject)),
             None if subject.penalty.is_none() => {}
-            None => return Err(Error::MissingGradient { path: subject.path }),
+            None => return Err(regularizer.missing_gradient(&subject.path, |tensor| grads.has(tensor))),
         }
     }
     // What is not charged by a slope is measured by the weakest slope of the model.

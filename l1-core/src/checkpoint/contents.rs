@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use candle_core::Var;
 use candle_nn::Optimizer;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -12,7 +13,8 @@ use super::{
 };
 use crate::{
     Result,
-    optim::{Method, Stepper},
+    kernel::master::Master,
+    optim::{Kept, Method, Stepper},
 };
 
 /// The version of the format that is written, and the only one that is read.
@@ -48,7 +50,7 @@ impl Contents {
     /// * `names`: of the optimizer's variables, in its order.
     pub(super) fn of<M: Method>(optimizer: &Stepper<M>, names: &[&str], note: &str) -> serde_json::Result<Self> {
         let progress = names.iter().zip(optimizer.kept());
-        let progress = progress.map(|(name, kept)| Ok(((*name).to_owned(), serde_json::to_value(kept.2)?)));
+        let progress = progress.map(|(name, kept)| Ok(((*name).to_owned(), serde_json::to_value(kept.progress)?)));
         Ok(Self {
             version: VERSION,
             optimizer: M::NAME.to_owned(),
@@ -56,7 +58,7 @@ impl Contents {
             learning_rate: optimizer.learning_rate(),
             scale: optimizer.regularizer().scale(),
             hyperparameters: hyperparameters(optimizer.params()),
-            state: state(optimizer.params()),
+            state: state(optimizer),
             progress: progress.collect::<serde_json::Result<_>>()?,
             declarations: Declared::of(optimizer.regularizer()),
             note: note.to_owned(),
@@ -106,6 +108,13 @@ impl Contents {
         changed.map(line).collect()
     }
 
+    /// A line if only one of the two keeps f32 copies.
+    pub(super) fn changed_master<M: Method>(&self, optimizer: &Stepper<M>) -> Option<String> {
+        let [in_file, here] = [&self.state, &state(optimizer)].map(|state| has_master(state));
+        let said = |has: bool| format!("master_weights = {has}");
+        (in_file != here).then(|| difference(M::NAME, said(in_file), said(here), Here::Program))
+    }
+
     /// Declarations that are others in the file, one line each.
     pub(super) fn changed_declarations<M: Method>(&self, params: &M) -> Vec<String> {
         self.declarations.differences(&Declared::of(params.shared().regularizer))
@@ -121,6 +130,27 @@ fn hyperparameters<M: Method>(params: &M) -> BTreeMap<String, String> {
     params.hyperparameters().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-pub(super) fn state<M: Method>(params: &M) -> Vec<String> {
-    params.state().into_iter().map(|(name, _)| name.to_owned()).collect()
+/// The name of a half variable's f32 copy among its state tensors.
+const MASTER: &str = "master";
+
+/// The names of the tensors that [`tensors`] gives; the last is of half variables only.
+pub(super) fn state<M: Method>(optimizer: &Stepper<M>) -> Vec<String> {
+    let names = optimizer.params().state().into_iter().map(|(name, _)| name.to_owned());
+    let has_master = optimizer.kept().any(|kept| kept.master.is_some());
+    names.chain(has_master.then(|| MASTER.to_owned())).collect()
+}
+
+/// The tensors that are kept for a variable beside its weights.
+pub(super) fn tensors<'k, P>(kept: &Kept<'k, P>) -> impl Iterator<Item = &'k Var> + use<'k, P> {
+    kept.state.iter().chain(kept.master.map(Master::weights))
+}
+
+/// Whether f32 copies are among the state tensors of these names.
+pub(super) fn has_master(state: &[String]) -> bool {
+    state.last().is_some_and(|name| name == MASTER)
+}
+
+/// The names of what only an optimizer of the same hyperparameters keeps: an f32 copy can be made anew, and done without.
+pub(super) fn own(state: &[String]) -> &[String] {
+    &state[..state.len() - usize::from(has_master(state))]
 }

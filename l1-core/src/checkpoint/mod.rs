@@ -87,7 +87,7 @@ use file::Opened;
 /// | in the file | what |
 /// |---|---|
 /// | a tensor `NAME` for every variable of the VarMap | the weights, stepped by the optimizer or not: `VarMap::load` reads them alone |
-/// | tensors `l1.state/NAME/STATE` | the optimizer's state: `m`, `v`, … |
+/// | tensors `l1.state/NAME/STATE` | the optimizer's state: `m`, `v`, …, and `master`, the f32 copy of a half variable |
 /// | metadata `l1.checkpoint`, a JSON text | |
 /// | — `version`, `optimizer` | of the format: 1; `ProxAdamW` |
 /// | — `steps`, `progress` | steps in all, and what the optimizer counts for each variable |
@@ -110,6 +110,9 @@ use file::Opened;
 /// ```
 ///
 /// The learning rate and the regularizer's scale are not compared but restored: they are meant to change while training.
+///
+/// `master_weights` is compared where it has an effect, on variables in bf16 and f16. With [`Declarations::Accept`] copies that the file
+/// lacks are made of its weights, and copies that this program does not keep are left in the file.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     steps: u64,
@@ -169,9 +172,10 @@ impl Checkpoint {
         let text = text.map_err(unwritable)?;
 
         let weights = variables.0.iter().map(|(name, var)| (name.clone(), var.as_tensor()));
-        let states = contents::state(optimizer.params());
-        let states = names.iter().zip(optimizer.kept()).flat_map(|(name, (_, tensors, _))| {
-            states.iter().zip(tensors).map(|(state, tensor)| (state_name(name, state), tensor.as_tensor()))
+        let states = contents::state(optimizer);
+        let states = names.iter().zip(optimizer.kept()).flat_map(|(name, kept)| {
+            let tensors = states.iter().zip(contents::tensors(&kept));
+            tensors.map(|(state, tensor)| (state_name(name, state), tensor.as_tensor()))
         });
         file::write(path, text, weights.chain(states).collect())
     }
@@ -217,6 +221,7 @@ impl Checkpoint {
             return Err(Error::CheckpointMismatch { path: path.to_owned(), differences: misfits.lines, way_out });
         }
         let mut changed = contents.changed_hyperparameters(optimizer.params());
+        changed.extend(contents.changed_master(optimizer));
         changed.extend(contents.changed_declarations(optimizer.params()));
         if declarations == Declarations::MustMatch && !changed.is_empty() {
             let may_be_renamed = contents.may_be_renamed(optimizer.params());
@@ -232,9 +237,12 @@ impl Checkpoint {
         for (name, var) in &variables.0 {
             file.copy(name, var)?;
         }
-        let states = contents::state(&params);
-        for (name, (_, tensors, _)) in names.iter().zip(optimizer.kept()) {
-            states.iter().zip(tensors).try_for_each(|(state, var)| file.copy(&state_name(name, state), var))?;
+        for (name, kept) in names.iter().zip(optimizer.kept()) {
+            let tensors = contents.state.iter().zip(contents::tensors(&kept));
+            tensors.into_iter().try_for_each(|(state, var)| file.copy(&state_name(name, state), var))?;
+            if let (Some(master), false) = (kept.master, contents::has_master(&contents.state)) {
+                master.restart(kept.var)?;
+            }
         }
         optimizer.go_on(params, contents.steps, progress);
         let Contents { steps, learning_rate, scale, note, .. } = contents;
@@ -298,10 +306,10 @@ impl Variables {
             // One that has two names is known by the first.
             by_id.entry(var.id()).or_insert(name);
         }
-        let name = |(index, (var, ..)): (usize, (&Var, _, _))| {
+        let name = |(index, var): (usize, &Var)| {
             by_id.get(&var.id()).copied().ok_or_else(|| Error::NotInVarMap { path: optimizer.path(index) })
         };
-        optimizer.kept().enumerate().map(name).collect()
+        optimizer.kept().map(|kept| kept.var).enumerate().map(name).collect()
     }
 }
 
@@ -330,21 +338,23 @@ impl Misfits {
         }
         let misfitting = misfits.add_variables(file, variables);
         misfits.add_stepped(file, contents, variables, names);
-        let states = contents::state(optimizer.params());
-        if contents.state != states {
+        let states = contents::state(optimizer);
+        if contents::own(&contents.state) != contents::own(&states) {
             let list = |states: &[String]| if states.is_empty() { "no state".to_owned() } else { states.join(", ") };
             let (in_file, here) = (format!("keeps {}", list(&contents.state)), format!("keeps {}", list(&states)));
             misfits.lines.push(difference(M::NAME, in_file, here, Here::Program));
             // Some of these will be why.
             misfits.lines.extend(contents.changed_hyperparameters(optimizer.params()));
+            misfits.lines.extend(contents.changed_master(optimizer));
             return misfits;
         }
         let mut kept: Vec<_> = names.iter().zip(optimizer.kept()).collect();
         // The optimizer's order may be that of a VarMap, which is another one in each run.
         kept.sort_unstable_by_key(|(name, _)| **name);
-        for (name, (_, tensors, _)) in kept {
+        for (name, kept) in kept {
             if contents.progress.contains_key(*name) && !misfitting.contains(name) {
-                let tensors = states.iter().zip(tensors);
+                // An f32 copy that only one of the two keeps is not among these.
+                let tensors = contents.state.iter().zip(contents::tensors(&kept));
                 misfits.lines.extend(tensors.filter_map(|(state, var)| misfit(file, &state_name(name, state), var)));
             }
         }

@@ -4,6 +4,8 @@
 //! Half types are computed in f32 and rounded once, as in the kernels. What is more than l1 on single entries (other curves, groups,
 //! singular values) is left to `host.rs`.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::{
@@ -15,7 +17,7 @@ use super::{
     proximal,
     step::{AdamWStep, Counts, FtrlStep, OptimizerStep, SgdStep, Step, Work},
 };
-use crate::{Penalty, Result, kernel::cpu};
+use crate::{Penalty, Result, kernel::cpu, mark::Mark};
 
 fn wide(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_dtype(wide_dtype(tensor.dtype()))?)
@@ -76,6 +78,11 @@ pub fn penalty(w: &Tensor, penalty: &Penalty, dtype: DType) -> Result<Tensor> {
         // With λ = 0 a term of its own all the same: the result has to stay a function of w.
         (_, false) => abs(),
     }
+}
+
+/// The same scalar with the mark in its graph.
+pub(crate) fn marked(term: &Tensor, mark: &Arc<Mark>, w: &Tensor) -> Result<Tensor> {
+    Ok((term + mark.node(mark.variable(w)?)?.to_dtype(term.dtype())?)?)
 }
 
 /// `∂Ω(w)`; see [`super::subgradient`].
@@ -158,6 +165,13 @@ pub fn step(work: &Work, source: Source) -> Result<bool> {
 fn write(work: &Work, w: &Tensor, state: &[Tensor]) -> Result<()> {
     work.state.iter().zip(state).try_for_each(|(var, next)| var.set(next))?;
     Ok(work.var.set(&w.to_dtype(work.var.dtype())?)?)
+}
+
+/// Takes the entries of which an f32 copy is not the source; see [`master::follow`](super::master::follow).
+pub fn follow(copy: &Var, w: &Var) -> Result<()> {
+    let (kept, w) = (copy.as_detached_tensor(), w.as_detached_tensor());
+    let (rounded, wide_w) = (wide(&kept.to_dtype(w.dtype())?)?, wide(&w)?);
+    Ok(copy.set(&rounded.eq(&wide_w)?.where_cond(&kept, &wide_w)?)?)
 }
 
 type Next = (Tensor, Vec<Tensor>);

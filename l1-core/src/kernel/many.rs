@@ -216,7 +216,7 @@ fn step_together(
     passed_over: &mut impl FnMut(usize),
 ) -> Result<()> {
     let mut parts: [Option<Part<'_>>; BATCH] = batch.map(|work| {
-        let (index, Work { var, state, next, spare }) = work?;
+        let (index, Work { var, state, next, spare, .. }) = work?;
         let (grad, step) = next.as_ref()?;
         Some(Part { index, var, state, grad, step, spare })
     });

@@ -10,9 +10,11 @@
 //! | [`lambda_max`] | the smallest λ that holds each group at 0 |
 //! | [`scale_max`] | the smallest factor of λ and element that does |
 
+use std::sync::Arc;
+
 use candle_core::{DType, Tensor, Var};
 
-use crate::{Error, Penalty, Result, penalty::Layout};
+use crate::{Error, Penalty, Result, mark::Mark, penalty::Layout};
 
 mod access;
 mod chunks;
@@ -26,6 +28,8 @@ mod host;
 mod in_loss;
 mod lanes;
 mod many;
+#[doc(hidden)]
+pub mod master;
 mod norm;
 mod number;
 mod pass;
@@ -39,6 +43,7 @@ pub(crate) use access::storage_key;
 pub(crate) use composed::number;
 pub(crate) use distance::groups;
 pub use distance::{LambdaMax, Stays, distances, lambda_max, scale_max};
+pub(crate) use master::is_half;
 pub use norm::Norm;
 pub(crate) use number::{is_supported, wide_dtype};
 #[doc(hidden)]
@@ -175,14 +180,16 @@ pub(crate) fn prox_in_place(w: &Var, penalty: &Penalty, step: f64) -> Result<()>
     }
 }
 
-/// The penalty of one tensor as a differentiable scalar of the given dtype.
-pub(crate) fn penalty(w: &Tensor, penalty: &Penalty, dtype: DType) -> Result<Tensor> {
+/// The penalty of one tensor as a differentiable scalar of the given dtype. Where it charges something, `backward` leaves an entry
+/// for the mark.
+pub(crate) fn penalty(w: &Tensor, penalty: &Penalty, dtype: DType, mark: &Arc<Mark>) -> Result<Tensor> {
     check_dtype("w", w)?;
     if on_cpu(w) {
-        Ok(w.contiguous()?.apply_op1(in_loss::InLoss { penalty: *penalty, dtype })?)
-    } else {
-        composed::penalty(w, penalty, dtype)
+        let in_loss = in_loss::InLoss { penalty: *penalty, dtype, mark: mark.clone() };
+        return Ok(w.contiguous()?.apply_op2(mark.variable(w)?, in_loss)?);
     }
+    let term = composed::penalty(w, penalty, dtype)?;
+    if penalty.is_none() { Ok(term) } else { composed::marked(&term, mark, w) }
 }
 
 /// `grad + ∂Ω(w)` of many tensors as one job, in place where the device allows it; each pair contiguous, of one dtype, on one
@@ -198,6 +205,16 @@ pub(crate) fn add_subgradients(work: &[(Tensor, &Tensor, Penalty)]) -> Result<Ve
 /// Takes the next step of every variable, all as one job. Returns the index of the first that has a coordinate which was left
 /// as it was for its gradient.
 pub(crate) fn steps(work: &mut [Work], source: Source) -> Result<Option<usize>> {
+    master::take_up(work)?;
+    work.iter_mut().for_each(Work::change_places);
+    let passed_over = steps_in_place(work, source);
+    work.iter_mut().for_each(Work::change_places);
+    // Also after an error in the middle: what has been stepped is seen.
+    let handed_out = master::hand_out(work);
+    passed_over.and_then(|passed_over| handed_out.map(|()| passed_over))
+}
+
+fn steps_in_place(work: &mut [Work], source: Source) -> Result<Option<usize>> {
     if work.iter().all(|work| on_cpu(&work.var)) {
         return many::steps(work, source);
     }

@@ -552,7 +552,8 @@ mod tests {
             matrix[4] = bad;
             let error = values(&matrix, 3, 2).unwrap_err().to_string();
             let expected = format!(
-                "w: the singular values of this 3 × 2 matrix cannot be computed: it holds {bad} at flat index 4"
+                "w: the singular values of this 3 × 2 matrix cannot be computed: it holds {bad} at flat index 4 (expected \
+                 finite entries; has training diverged?)"
             );
             assert_eq!(error, expected);
             assert!(value(&matrix, 3, 2, l1(1.0), ULP).is_nan());

@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, Tensor, Var};
 
+use super::master::Master;
 use crate::Penalty;
 
 /// One step of proximal SGD on one tensor:
@@ -81,7 +82,7 @@ pub enum OptimizerStep {
 }
 
 impl OptimizerStep {
-    pub(super) fn penalty(&self) -> &Penalty {
+    pub(crate) fn penalty(&self) -> &Penalty {
         match self {
             Self::Sgd(step) => &step.penalty,
             Self::AdamW(step) => &step.penalty,
@@ -109,13 +110,15 @@ pub struct Work {
     pub next: Option<(Tensor, OptimizerStep)>,
     /// Where the new numbers of a small CPU variable are made: they change places with the old ones.
     pub(super) spare: CpuStorage,
+    /// The f32 copy of a half variable that is stepped in its place, if one is kept.
+    pub(crate) master: Option<Master>,
 }
 
 impl Work {
     /// A variable with its state.
     #[must_use]
     pub fn new(var: Var, state: Vec<Var>, next: Option<(Tensor, OptimizerStep)>) -> Self {
-        Self { var, state, next, spare: CpuStorage::F32(Vec::new()) }
+        Self { var, state, next, spare: CpuStorage::F32(Vec::new()), master: None }
     }
 
     /// How many coordinates are to be stepped.

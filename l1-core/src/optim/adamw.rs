@@ -9,7 +9,7 @@ use super::{
     vars::{self, Planned},
 };
 use crate::{
-    Guard, Regularizer, Result,
+    Guard, OnMissingGradient, Penalty, Regularizer, Result,
     certificate::DecayFactors,
     kernel::{AdamWStep, OptimizerStep, distance::wide},
 };
@@ -40,8 +40,13 @@ pub struct ParamsProxAdamW {
     /// AMSGrad: the largest v so far in place of v (Reddi, Kale & Kumar 2018). As in PyTorch it is the largest before the bias
     /// correction, by which alone p can still grow: up to `1/√(1 − β₂)` times. Off at first.
     pub amsgrad: bool,
+    /// Steps an f32 copy of each bf16 and f16 variable, and rounds it into the variable after the step. Off at first. See
+    /// [`ProxAdamW`](ProxAdamW#half-types).
+    pub master_weights: bool,
     /// What is done about gradients with NaN or ±∞. [`Guard::Before`] at first.
     pub guard: Guard,
+    /// What is done about penalized parameters without a gradient. [`OnMissingGradient::Error`] at first.
+    pub on_missing_gradient: OnMissingGradient,
     /// Which parameters are penalized, and how.
     pub regularizer: Regularizer,
 }
@@ -50,8 +55,18 @@ impl ParamsProxAdamW {
     /// lr 0.001, β 0.9 and 0.999, ε 1e-8, no weight decay, no AMSGrad.
     #[must_use]
     pub fn new(regularizer: Regularizer) -> Self {
-        let guard = Guard::default();
-        Self { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, amsgrad: false, guard, regularizer }
+        Self {
+            lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            amsgrad: false,
+            master_weights: false,
+            guard: Guard::default(),
+            on_missing_gradient: OnMissingGradient::default(),
+            regularizer,
+        }
     }
 }
 
@@ -80,8 +95,6 @@ impl ParamsProxAdamW {
 /// * A penalized entry whose gradients have all been 0 has `p = lr/ε`: one step sets it to exactly 0, whatever its size
 ///   (`|w| ≤ lr·λ/ε`). That is right at a fixed point, but it empties pretrained weights that the first batches do not touch,
 ///   rows of an embedding above all. A larger ε bounds p; [`ProxSgd`](super::ProxSgd) has no such steps; `skip` spares the field.
-/// * Moments of bf16 and f16 variables are kept in f32, but the weights are rounded: a move below half an ulp of a weight is
-///   lost, so that fixed points are stationary up to `ulp(w)/(2p)` only. Keep weights in f32 where the last digits matter.
 /// * The check for NaN and ∞ is of the gradients; a weight that overflows its dtype by a finite step does so unnoticed.
 ///
 /// Gradients of the loss alone go in; no penalty in the loss. Loshchilov & Hutter 2019; the prox in the metric: Yun, Lozano &
@@ -101,12 +114,24 @@ impl ParamsProxAdamW {
 /// # Ok(()) }
 /// ```
 ///
+/// # Half types
+/// Moments of bf16 and f16 variables are kept in f32, but the weights are rounded: a move below half an ulp of a weight is
+/// lost, so that fixed points are stationary up to `ulp(w)/(2p)` only. Where that takes back all that the penalty does to a tensor, a
+/// [`tracing`] warning says so, once for each parameter, with its path and the numbers (for those who have a subscriber:
+/// `tracing_subscriber::fmt::init()`). It is looked for after 1, 10, 100 and every 1000 steps, with p as it is then.
+///
+/// With [`master_weights`](ParamsProxAdamW::master_weights) nothing is lost: an f32 copy is stepped as the weights of an f32 model would
+/// be by the same gradients, and its rounding is what the model has. A zero of the copy is a zero of the weight, exactly. (f16 has
+/// more of them: what is below 3e-8 rounds to 0, and comes back if the copy grows.) Entries that others have changed between two
+/// steps, as `VarMap::load` does, the copy takes from the weights. It costs 8 bytes a weight, for the copy and its gradient, and two
+/// passes; [`Checkpoint`](crate::Checkpoint)s keep the copy.
+///
 /// # Errors
 /// * `new`: a hyperparameter out of its range, a decay above 1/lr, no penalized or decayed parameter at all or none among the variables
 ///   (those that are not among them are left alone: pass the variables of every `VarMap`).
-/// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
-///   a gradient with NaN or ±∞, a learning rate out of its range, gradients that hold the
-///   penalty already. An unpenalized variable without a gradient is left alone.
+/// * `step`, before anything is written: a penalized variable without a gradient (see
+///   [`OnMissingGradient`](crate::OnMissingGradient)), a gradient of another shape, dtype or device, a gradient with NaN or ±∞, a
+///   learning rate out of its range, gradients that hold the penalty already. An unpenalized variable without a gradient is left alone.
 pub type ProxAdamW = Stepper<ParamsProxAdamW>;
 
 /// What [`ProxAdamW`] counts for a variable.
@@ -124,7 +149,8 @@ impl Method for ParamsProxAdamW {
     const NAME: &'static str = "ProxAdamW";
 
     fn shared(&self) -> Shared<'_> {
-        Shared { lr: self.lr, guard: self.guard, regularizer: &self.regularizer }
+        let &Self { lr, guard, on_missing_gradient, ref regularizer, .. } = self;
+        Shared { lr, guard, on_missing_gradient, regularizer }
     }
 
     fn shared_mut(&mut self) -> (&mut f64, &mut Regularizer) {
@@ -174,6 +200,26 @@ impl Method for ParamsProxAdamW {
             penalty: planned.penalty,
         };
         (OptimizerStep::AdamW(step), Progress { steps })
+    }
+
+    fn penalty_alone(&self, progress: Progress, penalty: Penalty) -> Option<OptimizerStep> {
+        // Before the first gradient there is no metric.
+        let correction = (progress.steps > 0).then(|| (1.0 - self.beta2.powi(progress.steps)).recip())?;
+        let step = AdamWStep {
+            beta1: 0.0,
+            beta2: 1.0,
+            m_correction: 1.0,
+            v_correction: correction,
+            lr: self.lr,
+            eps: self.eps,
+            keep: 1.0,
+            penalty,
+        };
+        Some(OptimizerStep::AdamW(step))
+    }
+
+    fn master_weights(&self) -> bool {
+        self.master_weights
     }
 
     fn decay_factors(&self, progress: Progress, decay: f64, state: &[Var]) -> Result<DecayFactors> {

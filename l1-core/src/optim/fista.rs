@@ -10,9 +10,10 @@ use super::{
     vector::Vector,
 };
 use crate::{
-    Error, Penalty, RegularizedGrads, Regularizer, Result,
+    Error, OnMissingGradient, Penalty, Regularizer, Result,
     error::readable,
     gradient::{self, Taken},
+    gradient_check::check_scalar,
     kernel,
 };
 
@@ -176,7 +177,7 @@ impl fmt::Display for Solution {
 ///   `VarMap`).
 /// * `step` and [`minimize`](Self::minimize): the loss's own error; [`Error::LossShape`] for a loss that is no scalar;
 ///   [`Error::NonFiniteLoss`]; [`Error::NoStep`] where halving s leads nowhere; a penalized variable without a gradient; a
-///   gradient of another shape, dtype or device, or with NaN or ±∞; gradients given to `step` that hold the penalty already. An
+///   gradient of another shape, dtype or device, or with NaN or ±∞; a loss with the penalty in it, or such gradients given to `step`. An
 ///   unpenalized variable without a gradient is left alone.
 pub struct Fista<F> {
     vars: Vec<Var>,
@@ -291,7 +292,9 @@ impl<F> Fista<F> {
     fn gradient(&self, grads: &GradStore) -> Result<Vector> {
         let regularizer = &self.params.regularizer;
         let taken = Taken::by(self.vars.iter().map(|var| var.as_tensor()));
-        let gradient_of = |(index, var): (usize, &Var)| match vars::plan(index, var, grads, regularizer, &taken)? {
+        // The loss is the same function at each call: what it does not reach now, it never reaches.
+        let plan = |index, var: &Var| vars::plan(index, var, grads, regularizer, &taken, OnMissingGradient::Error);
+        let gradient_of = |(index, var): (usize, &Var)| match plan(index, var)? {
             Some(Planned { grad, .. }) => {
                 gradient::check_finite(|| vars::path(index, var, regularizer), &grad)?;
                 Ok(grad)
@@ -476,9 +479,7 @@ impl<F: Fn() -> CandleResult<Tensor>> Fista<F> {
 
     fn loss(&self) -> Result<Loss> {
         let graph = (self.params.loss)()?;
-        if graph.rank() != 0 {
-            return Err(Error::LossShape { found: graph.shape().clone() });
-        }
+        check_scalar(&graph)?;
         check_precision(|| "the loss".to_owned(), graph.dtype())?;
         let value = kernel::number(&graph)?;
         Ok(Loss { graph, value })
@@ -498,7 +499,6 @@ impl<F: Fn() -> CandleResult<Tensor>> Fista<F> {
 
     fn try_step(&mut self, grads: &GradStore) -> Result<()> {
         self.check()?;
-        RegularizedGrads::refuse(grads)?;
         let gradient = self.gradient(grads)?;
         let at_x = match self.momentum.ahead {
             None => Some(Evaluation { loss: self.finite_loss("the weights")?.value, gradient }),

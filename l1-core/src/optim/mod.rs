@@ -11,8 +11,9 @@
 //! | [`Fista`] | accelerated proximal gradients on the full batch, with backtracking and restart | minima of a convex loss + Ω (under other curves than l1 stationary points) |
 //! | [`Proximal<O>`](Proximal) | any candle optimizer, then the prox at step lr | those of plain SGD only; see its docs |
 //!
-//! All take the gradients of the **loss alone**: a penalty in the loss as well would count twice.
-//! They implement [`candle_nn::Optimizer`], so a training loop written for candle's takes them.
+//! All take the gradients of the **loss alone**: a penalty in the loss as well would count twice, and is refused
+//! ([`Error::ChargedTwice`](crate::Error::ChargedTwice)). A penalized parameter without a gradient is refused too, unless
+//! [`OnMissingGradient`](crate::OnMissingGradient) says otherwise. They implement [`candle_nn::Optimizer`], so a training loop written for candle's takes them.
 //!
 //! [`ProxSgd`], [`ProxAdamW`] and [`FtrlProximal`] are each a [`Stepper`] with the parameters of its method: what it can do (the
 //! regularizer, the parameters, the steps taken, saving) is documented there.
@@ -24,6 +25,7 @@ mod adamw;
 mod clip;
 mod fista;
 mod ftrl;
+mod lost;
 mod proximal;
 mod sgd;
 mod stepper;
@@ -36,4 +38,5 @@ pub use fista::{Fista, ParamsFista, Solution, Stop};
 pub use ftrl::{Charged, FtrlProximal, ParamsFtrl};
 pub use proximal::{ParamsProximal, Proximal};
 pub use sgd::{ParamsProxSgd, ProxSgd};
+pub(crate) use stepper::Kept;
 pub use stepper::{Method, Stepper};

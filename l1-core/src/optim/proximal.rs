@@ -3,11 +3,15 @@
 use candle_core::{Result as CandleResult, Var, backprop::GradStore};
 use candle_nn::Optimizer;
 
-use super::vars;
+use super::{
+    lost::{self, Lost},
+    vars,
+};
 use crate::{
-    RegularizedGrads, Regularizer, Result,
+    OnMissingGradient, Regularizer, Result,
     gradient::{self, Taken},
     kernel,
+    penalty::is_strength,
 };
 
 /// What [`Proximal`] is told: the inner optimizer's own parameters, and the regularizer.
@@ -15,15 +19,17 @@ use crate::{
 pub struct ParamsProximal<C> {
     /// Parameters of the inner optimizer.
     pub optimizer: C,
+    /// What is done about penalized parameters without a gradient. [`OnMissingGradient::Error`] at first.
+    pub on_missing_gradient: OnMissingGradient,
     /// Which parameters are penalized, and how.
     pub regularizer: Regularizer,
 }
 
 impl<C> ParamsProximal<C> {
-    /// Both parts.
+    /// Both parts; a missing gradient is an error.
     #[must_use]
     pub fn new(optimizer: C, regularizer: Regularizer) -> Self {
-        Self { optimizer, regularizer }
+        Self { optimizer, on_missing_gradient: OnMissingGradient::default(), regularizer }
     }
 }
 
@@ -34,6 +40,9 @@ impl<C> ParamsProximal<C> {
 /// moves by exactly `−lr·∇f`: plain SGD, candle's `SGD`. Behind an adaptive optimizer the nonzero weights are all but
 /// unpenalized (with Adam on the full batch each ends where `|∇f| = ελ/(1 − λ)` instead of `|∇f| = λ`), and with momentum the
 /// penalty is weakened by the factor 1 − μ. Use [`ProxAdamW`](super::ProxAdamW) and [`ProxSgd`](super::ProxSgd) there.
+///
+/// In bf16 and f16 a move below half an ulp of a weight is lost. Where that takes back all that the penalty does to a tensor, a
+/// [`tracing`] warning says so, as for [`ProxSgd`](super::ProxSgd#half-types).
 ///
 /// It cannot be saved in a [`Checkpoint`](crate::Checkpoint): candle's optimizers do not show their state.
 ///
@@ -50,14 +59,18 @@ impl<C> ParamsProximal<C> {
 /// # Errors
 /// * `new`: no penalized parameter at all or none among the variables (penalized parameters that are
 ///   not among them are left alone: pass the variables of every `VarMap`); the inner optimizer's own errors.
-/// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
+/// * `step`, before anything is written: a penalized variable without a gradient (see
+///   [`OnMissingGradient`](crate::OnMissingGradient)), a gradient of another shape, dtype or device,
 ///   a gradient with NaN or ±∞, a learning rate that is negative or not finite, gradients that hold the penalty
 ///   already.
 #[derive(Debug)]
 pub struct Proximal<O> {
     inner: O,
     vars: Vec<Var>,
+    on_missing_gradient: OnMissingGradient,
     regularizer: Regularizer,
+    lost: Lost,
+    steps: u64,
 }
 
 impl<O: Optimizer> Proximal<O> {
@@ -90,11 +103,11 @@ impl<O: Optimizer> Proximal<O> {
         let in_range = lr <= f32::MAX.into() || !vars::any_narrow(self.vars.iter());
         vars::check("lr", lr, in_range, "at most 3.4e38 where the arithmetic is f32")?;
         vars::check_covers(&self.regularizer, self.vars.iter())?;
-        RegularizedGrads::refuse(grads)?;
         let taken = Taken::by(self.vars.iter().map(|var| var.as_tensor()));
         let mut work = Vec::new();
         for (index, var) in self.vars.iter().enumerate() {
-            let Some(planned) = vars::plan(index, var, grads, &self.regularizer, &taken)? else { continue };
+            let planned = vars::plan(index, var, grads, &self.regularizer, &taken, self.on_missing_gradient)?;
+            let Some(planned) = planned else { continue };
             gradient::check_finite(|| vars::path(index, var, &self.regularizer), &planned.grad)?;
             // A prox of nothing would still be a pass over the weights.
             if !planned.penalty.is_none() {
@@ -102,7 +115,22 @@ impl<O: Optimizer> Proximal<O> {
             }
         }
         self.inner.step(grads)?;
-        work.into_iter().try_for_each(|(var, penalty, lr)| kernel::prox_in_place(var, &penalty, lr))
+        work.into_iter().try_for_each(|(var, penalty, lr)| kernel::prox_in_place(var, &penalty, lr))?;
+        self.steps += 1;
+        if lost::is_due(self.steps) {
+            self.look_for_lost_penalties();
+        }
+        Ok(())
+    }
+
+    /// See `lost.rs`.
+    fn look_for_lost_penalties(&mut self) {
+        let Self { inner, vars, regularizer, lost, .. } = self;
+        let lr = inner.learning_rate();
+        // What it is made with is checked by the first step.
+        let alone = |penalty| is_strength(lr).then(|| lost::scalar(lr, penalty));
+        let remedy = "take `ProxSgd` or `ProxAdamW` with `master_weights: true`";
+        vars.iter().enumerate().for_each(|var| lost.look(var, &[], regularizer, alone, remedy));
     }
 }
 
@@ -113,8 +141,12 @@ impl<O: Optimizer> Optimizer for Proximal<O> {
         let vars = vars::distinct(vars)?;
         params.regularizer.refuse_decay("Proximal")?;
         vars::check_covers(&params.regularizer, vars.iter())?;
-        let inner = O::new(vars.clone(), params.optimizer)?;
-        Ok(Self { inner, vars, regularizer: params.regularizer })
+        let ParamsProximal { optimizer, on_missing_gradient, regularizer } = params;
+        let inner = O::new(vars.clone(), optimizer)?;
+        let lost = Lost::new(vars.len());
+        let mut proximal = Self { inner, vars, on_missing_gradient, regularizer, lost, steps: 0 };
+        proximal.look_for_lost_penalties();
+        Ok(proximal)
     }
 
     fn step(&mut self, grads: &GradStore) -> CandleResult<()> {

@@ -4,12 +4,12 @@ use candle_core::Var;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Stepper,
+    Stepper, lost,
     stepper::{Method, Sealed, Shared},
     vars::{self, Planned},
 };
 use crate::{
-    Guard, Regularizer, Result,
+    Guard, OnMissingGradient, Penalty, Regularizer, Result,
     certificate::DecayFactors,
     kernel::{OptimizerStep, SgdStep},
 };
@@ -37,8 +37,13 @@ pub struct ParamsProxSgd {
     /// variables that the regularizer does not know): finite and ≥ 0. 0 at first. With it fixed points are stationary for loss + Ω + `wd/(2W)·‖w‖²`, W the limit
     /// of W_k.
     pub weight_decay: f64,
+    /// Steps an f32 copy of each bf16 and f16 variable, and rounds it into the variable after the step. Off at first. See
+    /// [`ProxSgd`](ProxSgd#half-types).
+    pub master_weights: bool,
     /// What is done about gradients with NaN or ±∞. [`Guard::Before`] at first.
     pub guard: Guard,
+    /// What is done about penalized parameters without a gradient. [`OnMissingGradient::Error`] at first.
+    pub on_missing_gradient: OnMissingGradient,
     /// Which parameters are penalized, and how.
     pub regularizer: Regularizer,
 }
@@ -47,8 +52,17 @@ impl ParamsProxSgd {
     /// lr 0.01 and everything else off.
     #[must_use]
     pub fn new(regularizer: Regularizer) -> Self {
-        let guard = Guard::default();
-        Self { lr: 0.01, momentum: 0.0, dampening: 0.0, nesterov: false, weight_decay: 0.0, guard, regularizer }
+        Self {
+            lr: 0.01,
+            momentum: 0.0,
+            dampening: 0.0,
+            nesterov: false,
+            weight_decay: 0.0,
+            master_weights: false,
+            guard: Guard::default(),
+            on_missing_gradient: OnMissingGradient::default(),
+            regularizer,
+        }
     }
 }
 
@@ -67,9 +81,7 @@ impl ParamsProxSgd {
 ///
 /// Gradients of the loss alone go in; no penalty in the loss.
 ///
-/// bf16 and f16 weights are rounded after each step: a move below half an ulp of a weight is lost, so that fixed points are
-/// stationary up to `ulp(w)/(2·lr·W)` only. The check for NaN and ∞ is of the gradients; a weight that overflows its dtype by a
-/// finite step does so unnoticed.
+/// The check for NaN and ∞ is of the gradients; a weight that overflows its dtype by a finite step does so unnoticed.
 ///
 /// ```
 /// use candle_core::{Device, Tensor, Var};
@@ -98,12 +110,24 @@ impl ParamsProxSgd {
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 ///
+/// # Half types
+/// bf16 and f16 weights are rounded after each step: a move below half an ulp of a weight is lost, so that fixed points are
+/// stationary up to `ulp(w)/(2·lr·W)` only. Where that takes back all that the penalty does to a tensor, a [`tracing`] warning says so,
+/// once for each parameter, with its path and the numbers (for those who have a subscriber: `tracing_subscriber::fmt::init()`). It is
+/// looked for when the optimizer is made and after 1, 10, 100 and every 1000 steps, with the limit of W_k.
+///
+/// With [`master_weights`](ParamsProxSgd::master_weights) nothing is lost: an f32 copy is stepped as the weights of an f32 model would be
+/// by the same gradients, and its rounding is what the model has. A zero of the copy is a zero of the weight, exactly. (f16 has more
+/// of them: what is below 3e-8 rounds to 0, and comes back if the copy grows.) Entries that others have changed between two steps, as
+/// `VarMap::load` does, the copy takes from the weights. It costs 8 bytes a weight, for the copy and its gradient, and two passes;
+/// [`Checkpoint`](crate::Checkpoint)s keep the copy.
+///
 /// # Errors
 /// * `new`: a hyperparameter out of its range, a decay above 1/lr, no penalized or decayed parameter at all or none among the variables
 ///   (those that are not among them are left alone: pass the variables of every `VarMap`).
-/// * `step`, before anything is written: a penalized variable without a gradient, a gradient of another shape, dtype or device,
-///   a gradient with NaN or ±∞, a learning rate out of its range, gradients that hold the
-///   penalty already. An unpenalized variable without a gradient is left alone.
+/// * `step`, before anything is written: a penalized variable without a gradient (see
+///   [`OnMissingGradient`](crate::OnMissingGradient)), a gradient of another shape, dtype or device, a gradient with NaN or ±∞, a
+///   learning rate out of its range, gradients that hold the penalty already. An unpenalized variable without a gradient is left alone.
 pub type ProxSgd = Stepper<ParamsProxSgd>;
 
 /// What [`ProxSgd`] keeps of a variable's history.
@@ -114,6 +138,15 @@ pub struct Progress {
     total_weight: f64,
 }
 
+impl ParamsProxSgd {
+    /// The limit of W_k.
+    fn limit_of_total_weight(&self) -> f64 {
+        let &Self { momentum, dampening, nesterov, .. } = self;
+        let in_buffer = if momentum == 0.0 { 1.0 } else { (1.0 - dampening) / (1.0 - momentum) };
+        if nesterov { 1.0 + momentum * in_buffer } else { in_buffer }
+    }
+}
+
 impl Sealed for ParamsProxSgd {}
 
 impl Method for ParamsProxSgd {
@@ -122,7 +155,8 @@ impl Method for ParamsProxSgd {
     const NAME: &'static str = "ProxSgd";
 
     fn shared(&self) -> Shared<'_> {
-        Shared { lr: self.lr, guard: self.guard, regularizer: &self.regularizer }
+        let &Self { lr, guard, on_missing_gradient, ref regularizer, .. } = self;
+        Shared { lr, guard, on_missing_gradient, regularizer }
     }
 
     fn shared_mut(&mut self) -> (&mut f64, &mut Regularizer) {
@@ -176,12 +210,17 @@ impl Method for ParamsProxSgd {
         (OptimizerStep::Sgd(step), Progress { total_weight })
     }
 
+    fn penalty_alone(&self, _: Progress, penalty: Penalty) -> Option<OptimizerStep> {
+        // With the W_k of the first steps a move would seem to be lost that soon is not.
+        Some(lost::scalar(self.lr * self.limit_of_total_weight(), penalty))
+    }
+
+    fn master_weights(&self) -> bool {
+        self.master_weights
+    }
+
     fn decay_factors(&self, _: Progress, decay: f64, _: &[Var]) -> Result<DecayFactors> {
-        let &Self { momentum, dampening, nesterov, .. } = self;
-        // The limit of W_k.
-        let in_buffer = if momentum == 0.0 { 1.0 } else { (1.0 - dampening) / (1.0 - momentum) };
-        let total_weight = if nesterov { 1.0 + momentum * in_buffer } else { in_buffer };
-        Ok(DecayFactors::Same(decay / total_weight))
+        Ok(DecayFactors::Same(decay / self.limit_of_total_weight()))
     }
 
     fn weight_decay(&self) -> f64 {

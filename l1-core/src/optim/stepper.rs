@@ -6,12 +6,16 @@ use candle_core::{Result as CandleResult, Var, backprop::GradStore};
 use candle_nn::Optimizer;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::vars::{self, Planned};
+use super::{
+    lost::{self, Lost},
+    vars::{self, Planned},
+};
 use crate::{
-    DataGradients, Error, Guard, ParamPath, ParamsStationarity, RegularizedGrads, Regularizer, Result, Stationarity,
+    DataGradients, Error, Guard, OnMissingGradient, ParamPath, ParamsStationarity, Penalty, Regularizer, Result,
+    Stationarity,
     certificate::{self, DecayFactors, Subject},
     gradient::Taken,
-    kernel::{self, OptimizerStep, Source, Work, first_non_finite},
+    kernel::{self, OptimizerStep, Source, Work, first_non_finite, master::Master},
 };
 
 /// What makes one proximal optimizer different from the next: its parameters, its state, and the step that follows from them.
@@ -47,6 +51,17 @@ pub trait Method: Clone + fmt::Debug + Send + Sync + Sealed + 'static {
     /// The next step of a variable, and its progress after it.
     #[doc(hidden)]
     fn next(&self, progress: Self::Progress, planned: &Planned) -> (OptimizerStep, Self::Progress);
+    /// The next step of a variable with the penalty alone: without gradient, moments and decay; its state is one tensor of zeros and what
+    /// a step divides by. `None` before its length is known, and where no rounding of weights takes a penalty back.
+    #[doc(hidden)]
+    fn penalty_alone(&self, _progress: Self::Progress, _penalty: Penalty) -> Option<OptimizerStep> {
+        None
+    }
+    /// Whether half variables are stepped by way of an f32 copy.
+    #[doc(hidden)]
+    fn master_weights(&self) -> bool {
+        false
+    }
     /// The decay where training ends, as a term of what is minimized.
     ///
     /// * `decay`: of this variable; > 0.
@@ -69,6 +84,8 @@ pub struct Shared<'m> {
     pub lr: f64,
     /// What is done about gradients that are not finite.
     pub guard: Guard,
+    /// What is done about penalized parameters without a gradient.
+    pub on_missing_gradient: OnMissingGradient,
     /// Which parameters are penalized, and how.
     pub regularizer: &'m Regularizer,
 }
@@ -83,8 +100,19 @@ pub struct Stepper<M: Method> {
     /// Now, and after the step that is being taken.
     progress: Vec<(M::Progress, M::Progress)>,
     taken: Taken,
+    lost: Lost,
     steps: u64,
     params: M,
+}
+
+/// What an optimizer keeps of one variable.
+pub(crate) struct Kept<'s, P> {
+    pub(crate) var: &'s Var,
+    /// The tensors of its state.
+    pub(crate) state: &'s [Var],
+    /// Its f32 copy.
+    pub(crate) master: Option<&'s Master>,
+    pub(crate) progress: P,
 }
 
 impl<M: Method> Stepper<M> {
@@ -179,12 +207,17 @@ impl<M: Method> Stepper<M> {
                 subjects.push(Subject::unpenalized(self.path(index), &work.var));
             }
         }
-        certificate::certify(subjects, grads, params)
+        certificate::certify(regularizer, subjects, grads, params)
     }
 
-    /// The variables, each with the tensors of its state and its progress.
-    pub(crate) fn kept(&self) -> impl Iterator<Item = (&Var, &[Var], M::Progress)> {
-        self.work.iter().zip(&self.progress).map(|(work, progress)| (&work.var, work.state.as_slice(), progress.0))
+    /// The variables, each with all that is kept of it.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = Kept<'_, M::Progress>> {
+        self.work.iter().zip(&self.progress).map(|(Work { var, state, master, .. }, progress)| Kept {
+            var,
+            state,
+            master: master.as_ref(),
+            progress: progress.0,
+        })
     }
 
     /// Goes on from other parameters and another progress; the caller has checked both.
@@ -204,10 +237,25 @@ impl<M: Method> Stepper<M> {
     }
 
     fn try_step(&mut self, grads: &GradStore) -> Result<()> {
+        let before = self.steps;
         let result = self.plan(grads).and_then(|()| self.run());
         // The gradients are not kept until the next step.
         self.work.iter_mut().for_each(|work| work.next = None);
+        if self.steps != before && lost::is_due(self.steps) {
+            self.look_for_lost_penalties();
+        }
         result
+    }
+
+    /// See `lost.rs`.
+    fn look_for_lost_penalties(&mut self) {
+        let Self { work, progress, lost, params, .. } = self;
+        let variables = work.iter().zip(progress).enumerate().filter(|(_, (work, _))| work.master.is_none());
+        for (index, (work, progress)) in variables {
+            let alone = |penalty| params.penalty_alone(progress.0, penalty);
+            let remedy = "set `master_weights: true`";
+            lost.look((index, &work.var), &work.state, params.shared().regularizer, alone, remedy);
+        }
     }
 
     /// Checks everything and looks every penalty up. Allocates nothing.
@@ -215,12 +263,11 @@ impl<M: Method> Stepper<M> {
         self.check(&self.params)?;
         // Again at each step: the regularizer may have been replaced.
         vars::check_covers(self.regularizer(), self.vars())?;
-        RegularizedGrads::refuse(grads)?;
         let Self { work, progress, taken, params, .. } = self;
         for (index, (work, progress)) in work.iter_mut().zip(progress).enumerate() {
-            let Some(planned) = vars::plan(index, &work.var, grads, params.shared().regularizer, taken)? else {
-                continue;
-            };
+            let Shared { regularizer, on_missing_gradient, .. } = params.shared();
+            let planned = vars::plan(index, &work.var, grads, regularizer, taken, on_missing_gradient)?;
+            let Some(planned) = planned else { continue };
             let (step, next) = params.next(progress.0, &planned);
             progress.1 = next;
             work.next = Some((planned.grad, step));
@@ -282,11 +329,15 @@ impl<M: Method> Optimizer for Stepper<M> {
         let work = |var: Var| {
             let state = params.state().into_iter().map(|(_, fill)| vars::state(&var, fill));
             let state = state.collect::<Result<_>>()?;
-            Ok(Work::new(var, state, None))
+            let work = Work::new(var, state, None);
+            if params.master_weights() { work.with_master() } else { Ok(work) }
         };
         let work = vars.into_iter().map(work).collect::<Result<Vec<_>, Error>>()?;
         let progress = vec![Default::default(); work.len()];
-        Ok(Self { work, progress, taken, steps: 0, params })
+        let lost = Lost::new(work.len());
+        let mut stepper = Self { work, progress, taken, lost, steps: 0, params };
+        stepper.look_for_lost_penalties();
+        Ok(stepper)
     }
 
     fn step(&mut self, grads: &GradStore) -> CandleResult<()> {

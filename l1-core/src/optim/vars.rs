@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use candle_core::{DType, Tensor, Var, backprop::GradStore};
 
 use crate::{
-    Error, Param, ParamPath, Penalty, Regularizer, Result, Role,
+    Error, OnMissingGradient, Param, ParamPath, Penalty, Regularizer, Result, Role,
     gradient::{self, Taken},
     kernel::{is_supported, wide_dtype},
 };
@@ -116,22 +116,34 @@ pub(super) fn check_decay(lr: f64, weight_decay: f64, regularizer: &Regularizer)
 
 /// Checks the gradient of one variable and looks its penalty up; whether the gradient is finite is not asked here.
 ///
-/// `None` stands for an unpenalized variable without a gradient: it is left alone.
+/// `None` stands for a variable that is left alone: an unpenalized one without a gradient, or one that sits out the step.
 pub(super) fn plan(
     index: usize,
     var: &Var,
     grads: &GradStore,
     regularizer: &Regularizer,
     taken: &Taken,
+    on_missing_gradient: OnMissingGradient,
 ) -> Result<Option<Planned>> {
     let param = regularizer.get(var);
     // With a scale of 0 too it keeps its curve and groups: what an optimizer remembers depends on them.
     let penalty = param.and_then(|param| regularizer.penalty_of(param)).unwrap_or(Penalty::NONE);
-    match gradient::get(|| path(index, var, regularizer), var, grads, taken)? {
-        Some(grad) => Ok(Some(Planned { grad, penalty, decay: Decay::of(param) })),
-        None if !penalty.is_none() => Err(Error::MissingGradient { path: path(index, var, regularizer) }),
-        None => Ok(None),
+    let charged = param.filter(|_| !penalty.is_none());
+    if let Some(param) = charged {
+        param.refuse_charged(grads)?;
     }
+    let grad = match (gradient::get(|| path(index, var, regularizer), var, grads, taken)?, charged) {
+        (Some(grad), _) => grad,
+        (None, None) => return Ok(None),
+        (None, Some(param)) => match on_missing_gradient {
+            OnMissingGradient::Error => {
+                return Err(regularizer.missing_gradient(&param.path, |tensor| grads.get(tensor).is_some()));
+            }
+            OnMissingGradient::Skip => return Ok(None),
+            OnMissingGradient::Shrink => var.as_detached_tensor().zeros_like()?,
+        },
+    };
+    Ok(Some(Planned { grad, penalty, decay: Decay::of(param) }))
 }
 
 /// What a variable is called in errors.

@@ -30,10 +30,14 @@ use crate::{
 ///
 /// # What wins
 ///
-/// A rule with [`force`](Self::force), then `#[l1(skip)]`, then the penalty and decay of an attribute (each for itself), then rules,
-/// then nothing. Of several rules that match one parameter the last one holds, as a whole. As with attributes only weights and
-/// embeddings are penalized, unless a rule says `Rule::bias(true)` or `Rule::norm(true)`; the roles of variables that no model holds
-/// follow from their names as for [`Traced`](crate::Traced), and `Rule::role(..)` says otherwise.
+/// A rule with [`force`](Self::force), then `#[l1(skip)]`, then the penalty and decay of an attribute (each for itself, with the `bias`
+/// and `norm` that stand there), then rules, then nothing. Of several rules that match one path the last one holds, as a whole; at two
+/// places of a tied tensor they have to agree. As with attributes only weights and embeddings are penalized, unless a rule says
+/// `Rule::bias(true)` or `Rule::norm(true)`, and a `scale` around the field counts. The roles of variables that no model shows follow
+/// from their names as for [`Traced`](crate::Traced), and `Rule::role(..)` says otherwise.
+///
+/// A skipped field of a type that hides its tensors is told by the names that begin with its path, or with where its neighbours in the
+/// model are.
 ///
 /// ```
 /// use candle_core::{DType, Device};
@@ -56,7 +60,7 @@ use crate::{
 /// # Ok::<(), l1_core::Error>(())
 /// ```
 #[must_use = "a builder does nothing before `build`"]
-pub struct Builder<'m> {
+pub struct RegularizerBuilder<'m> {
     models: Vec<Visit<'m>>,
     varmaps: Vec<&'m VarMap>,
     rules: Vec<NamedRule>,
@@ -66,14 +70,24 @@ pub struct Builder<'m> {
 
 type Visit<'m> = Box<dyn Fn(&mut Visitor<'_>) -> Result<()> + 'm>;
 
-impl<'m> Builder<'m> {
+impl<'m> RegularizerBuilder<'m> {
     pub(crate) fn new() -> Self {
         Self { models: Vec::new(), varmaps: Vec::new(), rules: Vec::new(), force_of_nothing: false }
     }
 
-    /// Visits a model. Several models may share tensors: those count once, as tied tensors do.
+    /// Visits a model. The paths begin with its fields.
     pub fn model<M: ?Sized + Regularized>(mut self, model: &'m M) -> Self {
         self.models.push(Box::new(|visitor| model.visit(visitor)));
+        self
+    }
+
+    /// Visits a model under a path: for one that was built under a prefix, or for one of several. Several models may share tensors:
+    /// those count once, as tied tensors do.
+    ///
+    /// * `path`: what the paths of its parameters begin with, as `actor` or `agents.actor`.
+    pub fn model_at<M: ?Sized + Regularized>(mut self, path: &str, model: &'m M) -> Self {
+        let path = path.to_owned();
+        self.models.push(Box::new(move |visitor| visitor.item(&path, model)));
         self
     }
 
@@ -86,15 +100,15 @@ impl<'m> Builder<'m> {
 
     /// Declares a penalty, or a whole [`Rule`], for all parameters whose name matches.
     ///
-    /// * `pattern`: see [`Builder`].
+    /// * `pattern`: see [`RegularizerBuilder`].
     /// * `rule`: a [`Penalty`](crate::Penalty), or a `Rule` such as `Rule::l1(0.01).bias(true).decay(0.1)`.
     pub fn rule(mut self, pattern: &str, rule: impl Into<Rule>) -> Self {
         self.rules.push(NamedRule::new(pattern, Says::Rule(rule.into())));
         self
     }
 
-    /// Says that all parameters whose name matches are not to be penalized, and why; the rule for names that `skip = ".."` is among
-    /// attributes.
+    /// Says that all parameters whose name matches are not to be penalized, and why; the rule for names that `#[l1(skip = "..")]` is
+    /// among attributes. As there, an optimizer's own `weight_decay` reaches its weights.
     pub fn skip(mut self, pattern: &str, reason: &'static str) -> Self {
         self.rules.push(NamedRule::new(pattern, Says::Skip(reason)));
         self
@@ -113,9 +127,11 @@ impl<'m> Builder<'m> {
     ///
     /// # Errors
     /// As [`Regularizer::new`], and:
-    /// * [`Error::InvalidPattern`]: no glob, or `force` before any rule.
+    /// * [`Error::InvalidPattern`]: no glob, a rule without penalty and decay, a name that means two tensors, `force` before any rule.
     /// * [`Error::NothingMatches`]: a pattern that matches no name, with the nearest ones.
-    /// * [`Error::Unreached`]: a rule that matches, but changes nothing: only biases, say, or parameters with attributes of their own.
+    /// * [`Error::Unreached`]: a rule that matches, but of which the penalty or the decay changes nothing: only biases, say, or
+    ///   parameters with attributes of their own; a `skip` that attributes keep from one of its parameters.
+    /// * [`Error::ConflictingRules`] also where two rules for names speak of two places of one tensor.
     pub fn build(self) -> Result<Regularizer> {
         if self.force_of_nothing {
             return Err(Error::InvalidPattern {
@@ -128,18 +144,18 @@ impl<'m> Builder<'m> {
         for visit in &self.models {
             visit(&mut Visitor::new(&mut found))?;
         }
-        let variables: Vec<_> = self.varmaps.iter().flat_map(|varmap| variables::by_name(varmap)).collect();
-        if found.is_empty() && variables.is_empty() {
+        let varmaps: Vec<_> = self.varmaps.iter().map(|varmap| variables::by_name(varmap)).collect();
+        if found.is_empty() && varmaps.iter().all(Vec::is_empty) {
             return Err(Error::EmptyModel);
         }
-        by_name::apply(&self.rules, &variables, &mut found)?;
+        by_name::apply(&self.rules, &varmaps, &mut found)?;
         Regularizer::from_found(found)
     }
 }
 
-impl fmt::Debug for Builder<'_> {
+impl fmt::Debug for RegularizerBuilder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("RegularizerBuilder")
             .field("models", &self.models.len())
             .field("varmaps", &self.varmaps.len())
             .field("rules", &self.rules)

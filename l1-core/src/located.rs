@@ -1,0 +1,94 @@
+//! Where a field that was not looked into lies among the names of a `VarMap`: told from its neighbours.
+
+use std::collections::BTreeSet;
+
+use crate::visitor::Unvisited;
+
+/// A field that was not looked into, with the prefixes of the names that lie in it.
+#[derive(Debug)]
+pub(crate) struct Located<'f> {
+    pub(crate) field: &'f Unvisited,
+    prefixes: Vec<String>,
+}
+
+/// A parameter that a model shows: its path, and its name in the `VarMap` if it is one of its variables.
+pub(crate) type Shown<'s> = (&'s str, Option<&'s str>);
+
+impl<'f> Located<'f> {
+    /// The fields that can be told by name. A field without a name of its own, whose path others share, cannot.
+    pub(crate) fn all(fields: &'f [Unvisited], shown: &[Shown<'_>]) -> Vec<Self> {
+        let is_alone = |field: &&Unvisited| {
+            let is_other =
+                |other: &Unvisited| !std::ptr::eq(other, *field) && is_in(other.path.as_str(), field.path.as_str());
+            !fields.iter().any(is_other) && !shown.iter().any(|(path, _)| is_in(path, field.path.as_str()))
+        };
+        let located = |field: &'f Unvisited| Self { field, prefixes: prefixes(field.path.as_str(), shown) };
+        fields.iter().filter(is_alone).map(located).collect()
+    }
+
+    /// The field that a name lies in.
+    pub(crate) fn around<'l>(all: &'l [Self], name: &str) -> Option<&'l Self> {
+        let depth = |located: &&Self| {
+            let around = located.prefixes.iter().filter(|prefix| is_in(name, prefix));
+            around.map(String::len).max()
+        };
+        all.iter().filter(|located| depth(located).is_some()).max_by_key(depth)
+    }
+}
+
+/// Whether a dotted name is a prefix or lies below it.
+pub(crate) fn is_in(name: &str, prefix: &str) -> bool {
+    prefix.is_empty() || name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// What the names of a field's variables begin with. A model is often built under a prefix of its own, and a part of it under another
+/// one: so the nearest neighbours that the model shows say where it lies, and without any it is where its path says.
+fn prefixes(path: &str, shown: &[Shown<'_>]) -> Vec<String> {
+    let mut above = path;
+    while !above.is_empty() {
+        above = above.rsplit_once('.').map_or("", |(above, _)| above);
+        let moved: BTreeSet<String> = shown.iter().filter_map(|shown| moved(path, above, shown)).collect();
+        if !moved.is_empty() {
+            return moved.into_iter().collect();
+        }
+    }
+    vec![path.to_owned()]
+}
+
+/// The path as it would be if all below `above` lay where a neighbour lies.
+fn moved(path: &str, above: &str, (neighbour, name): &Shown<'_>) -> Option<String> {
+    let below = |path: &str| Some(path.strip_prefix(above)?.trim_start_matches('.').to_owned());
+    if !is_in(neighbour, above) {
+        return None;
+    }
+    let prefix = (*name)?.strip_suffix(below(neighbour)?.as_str())?;
+    // Only whole segments.
+    (prefix.is_empty() || prefix.ends_with('.')).then(|| Some(prefix.to_owned() + &below(path)?))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_lies_where_its_nearest_neighbours_lie() {
+        let shown = [
+            ("fc.weight", Some("net.fc.weight")),
+            ("encoder.fc.weight", Some("backbone.fc.weight")),
+            ("encoder.other", Some("another name")),
+            ("ice", None),
+        ];
+        assert_eq!(prefixes("gru", &shown), ["backbone.gru", "net.gru"]);
+        assert_eq!(prefixes("encoder.gru", &shown), ["backbone.gru"]);
+        assert_eq!(prefixes("encoder.deep.gru", &shown), ["backbone.deep.gru"]);
+        assert_eq!(prefixes("gru", &shown[..1]), ["net.gru"]);
+        assert_eq!(prefixes("gru", &shown[3..]), ["gru"]);
+        assert_eq!(prefixes("", &[]), [""]);
+    }
+
+    #[test]
+    fn a_name_is_in_a_prefix_by_whole_segments() {
+        assert!(is_in("fc.weight", "fc") && is_in("fc", "fc") && is_in("fc", ""));
+        assert!(!is_in("fc2.weight", "fc"));
+    }
+}

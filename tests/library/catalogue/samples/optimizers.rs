@@ -1,0 +1,57 @@
+//! While an optimizer is made: variables and numbers that it cannot step with.
+
+use anyhow::Result;
+use candle_core::{DType, Device, Var};
+use candle_nn::{Optimizer, VarBuilder, VarMap};
+use l1_core::{Error, Fista, ParamsFista, ParamsProxAdamW, ParamsProxSgd, ProxAdamW, ProxSgd, Regularized};
+
+use super::{Net, refused, var};
+
+pub fn foreign_variables() -> Result<Error> {
+    let (varmap, another) = (VarMap::new(), VarMap::new());
+    let (net, _other) = (Net::new(&varmap)?, Net::new(&another)?);
+    let error = refused(ProxAdamW::new(another.all_vars(), ParamsProxAdamW::new(net.regularizer()?)));
+
+    let params = ParamsProxAdamW::new(net.regularizer()?);
+    // ANCHOR: ForeignVariables
+    let opt = ProxAdamW::new(varmap.all_vars(), params)?; // the varmap that net was built from
+    // ANCHOR_END: ForeignVariables
+    drop(opt);
+    error
+}
+
+pub fn invalid_parameter() -> Result<Error> {
+    let varmap = VarMap::new();
+    let params = ParamsProxSgd { nesterov: true, ..ParamsProxSgd::new(Net::new(&varmap)?.regularizer()?) };
+    let error = refused(ProxSgd::new(varmap.all_vars(), params.clone()));
+
+    // ANCHOR: InvalidParameter
+    let params = ParamsProxSgd { nesterov: true, momentum: 0.9, ..params };
+    // ANCHOR_END: InvalidParameter
+    ProxSgd::new(varmap.all_vars(), params)?;
+    error
+}
+
+pub fn unsupported_dtype() -> Result<Error> {
+    let varmap = VarMap::new();
+    let net = Net::new(&varmap)?;
+    let eight_bits = Var::from_tensor(&var(&varmap, "fc.bias")?.to_dtype(DType::F8E4M3)?)?;
+    let vars = vec![var(&varmap, "fc.weight")?, eight_bits];
+    refused(ProxSgd::new(vars, ParamsProxSgd::new(net.regularizer()?)))
+}
+
+pub fn half_precision() -> Result<Error> {
+    let varmap = VarMap::new();
+    let vb = VarBuilder::from_varmap(&varmap, DType::BF16, &Device::Cpu);
+    let net = Net { fc: candle_nn::linear(3, 2, vb.pp("fc"))? };
+    let vars = vec![var(&varmap, "fc.weight")?];
+    let error = refused(Fista::new(vars, ParamsFista::new(net.regularizer()?, || net.loss())));
+
+    let varmap = VarMap::new();
+    // ANCHOR: HalfPrecision
+    let vb = VarBuilder::from_varmap(&varmap, DType::F64, &Device::Cpu);
+    // ANCHOR_END: HalfPrecision
+    let net = Net { fc: candle_nn::linear(3, 2, vb.pp("fc"))? };
+    Fista::new(varmap.all_vars(), ParamsFista::new(net.regularizer()?, || net.loss()))?;
+    error
+}
