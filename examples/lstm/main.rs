@@ -66,12 +66,15 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let mut folder = args.options.folder("lstm")?;
     let data = Sunspots::load()?;
-    println!("The sunspot number of each year from the {LAGS} years before it, {} to 2008.", data.years[0]);
+    let (first, last) = (data.years[0], data.years.last().context("there are years")?);
     println!(
-        "An LSTM of {} cells reads {STEPS} such windows, and says by how much the number will change.",
+        "The sunspot number of each year, {first} to {last}, forecast from the years before it. An LSTM of {} cells",
         args.cells
     );
-    println!("Learned from: the years to {LEARNED}. Held out: the others.");
+    println!(
+        "reads {STEPS} windows of {LAGS} years, each a year later than the one before, and says by how much the number will"
+    );
+    println!("differ from last year's. It learns from the years to {LEARNED}; the others are held out.");
 
     heading("1. Is every variable accounted for?");
     account(&args)?;
@@ -89,8 +92,11 @@ fn main() -> Result<()> {
     println!(
         "Learned again, from the years to {LEARNED}, with λ = {lambda}. What each lag weighs: the norm of its weights."
     );
-    println!("1: last year. A dot is an exact zero, and that year is not looked at.\n\n{}", sparse.lags()?);
-    println!("How many weights each gate of the LSTM has kept:\n\n{}", sparse.gates()?);
+    println!("Lag 1 is last year. A dot is an exact zero, and that year is not looked at.\n\n{}", sparse.lags()?);
+    println!(
+        "How many weights each gate has kept. One that keeps none stands where its biases have put it.\n\n{}",
+        sparse.gates()?
+    );
     println!("{}", sparse.regularizer.report()?);
 
     heading("4. The years held out");
@@ -180,7 +186,7 @@ fn compare(data: &Sunspots, series: &Series, dense: &Trained, sparse: &Trained) 
     };
     row("as last year", &series.forecasts(&held_out, &held_out.before)?);
     row(&format!("autoregression, {} years", numbers.order()), &numbers.forecasts(data, LEARNED + 1, last));
-    row(&format!("autoregression of roots, {} years", roots.order()), &linear);
+    row(&format!("autoregression of square roots, {} years", roots.order()), &linear);
     row("LSTM without λ", &by(dense)?);
     let (kept, all) = sparse.kept()?;
     row(&format!("LSTM with {kept} of its {all} weights"), &forecasts);

@@ -20,9 +20,9 @@ pub fn picture(data: &Sunspots, network: &Forecasts, linear: &Forecasts) -> Resu
     svg((1000, 400), |sheet| {
         let left = (HPos::Left, VPos::Top);
         for (text, x, colour) in [
-            ("sunspot number", 70, INK),
-            ("forecast by the sparse LSTM", 300, MAIN),
-            ("by the autoregression of roots", 640, REFERENCE),
+            ("sunspot number", 60, INK),
+            ("forecast by the sparse LSTM", 270, MAIN),
+            ("by the autoregression of square roots", 600, REFERENCE),
         ] {
             sheet.draw(&words(text, (x, 8), 22, left, colour))?;
         }

@@ -4,6 +4,7 @@
 mod bert;
 mod gemma;
 mod modern_bert;
+mod refusal;
 mod start;
 mod table;
 

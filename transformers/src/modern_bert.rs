@@ -51,6 +51,6 @@ pub fn show() -> Result<()> {
     println!(
         "\nA penalty on that matrix would empty the queries and keys, and no error can say so: to l1 a gradient of 0"
     );
-    println!("is a gradient. Skip it, or train with rotary_emb::rope_slow.");
+    println!("is a gradient. Skip such a matrix, or train a model that calls rotary_emb::rope_slow.");
     Ok(())
 }

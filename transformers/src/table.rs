@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use l1_core::{Coverage, Status};
 
-/// A table without the rows of the second layer, and how many those are.
+/// A table without the rows of the second layer, and a line that says how many those are.
 pub fn shortened(table: &str) -> String {
     let (second, shown): (Vec<&str>, Vec<&str>) =
         table.lines().partition(|line| line.contains(".layer.1.") || line.contains(".layers.1."));
