@@ -102,9 +102,9 @@ impl fmt::Display for LeftOut {
             Self::NotShown => f.write_str("no field of the model shows it, and no rule matches it"),
             Self::Opaque(path) => write!(f, "in `{path}`, which is opaque, and no rule matches it"),
             Self::View(path) => write!(f, "the model holds only a view of it, at `{path}`"),
-            Self::Copy => f.write_str(
-                "the model holds another tensor there (a copy?), so that training this one changes nothing in it",
-            ),
+            Self::Copy => {
+                f.write_str("the model holds another tensor there (a copy?): training this one changes nothing")
+            }
         }
     }
 }

@@ -349,7 +349,7 @@ pub enum Error {
     /// Cure: lower the learning rate, clip the gradients, or pass over such a batch.
     #[error(
         "{path}: its gradient holds {value} at flat index {index}; {}. \
-         Has training diverged? Lower the learning rate, or clip the gradients",
+         Do the data hold NaN, or has training diverged? Lower the learning rate, or clip the gradients",
         match guard {
             Guard::Before => "nothing was changed",
             Guard::InPass => "coordinates with such a gradient (under `group = ..` tensors) were left as they were, all others were stepped",

@@ -141,8 +141,7 @@ fn a_copy_a_view_and_a_frozen_tensor_are_said_to_be_so() {
     assert_eq!(strangers(&coverage), expected);
     let left_out: Vec<_> = statuses(&coverage).into_iter().filter(|line| line.contains("unaccounted")).collect();
     let expected = [
-        "copied.weight: unaccounted: the model holds another tensor there (a copy?), so that training this one changes \
-         nothing in it",
+        "copied.weight: unaccounted: the model holds another tensor there (a copy?): training this one changes nothing",
         "view.weight: unaccounted: the model holds only a view of it, at `view.weight`",
     ];
     assert_eq!(left_out, expected);

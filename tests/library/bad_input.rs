@@ -94,7 +94,7 @@ fn like(var: &Var, values: &[f64]) -> Tensor {
 fn nan_in_a_gradient_is_refused_before_anything_is_written() {
     assert_refused(
         |model, grads| drop(grads.insert(&model.second, like(&model.second, &[1.0, f64::NAN, 2.0]))),
-        "second: its gradient holds NaN at flat index 1; nothing was changed. Has training diverged? Lower the learning rate, or clip the gradients",
+        "second: its gradient holds NaN at flat index 1; nothing was changed. Do the data hold NaN, or has training diverged? Lower the learning rate, or clip the gradients",
     );
 }
 
@@ -102,7 +102,7 @@ fn nan_in_a_gradient_is_refused_before_anything_is_written() {
 fn infinity_in_a_gradient_is_refused_before_anything_is_written() {
     assert_refused(
         |model, grads| drop(grads.insert(&model.second, like(&model.second, &[1.0, 0.0, f64::NEG_INFINITY]))),
-        "second: its gradient holds -inf at flat index 2; nothing was changed. Has training diverged? Lower the learning rate, or clip the gradients",
+        "second: its gradient holds -inf at flat index 2; nothing was changed. Do the data hold NaN, or has training diverged? Lower the learning rate, or clip the gradients",
     );
 }
 
@@ -110,7 +110,7 @@ fn infinity_in_a_gradient_is_refused_before_anything_is_written() {
 fn nan_in_the_gradient_of_an_unpenalized_variable_is_refused_too() {
     assert_refused(
         |model, grads| drop(grads.insert(&model.bias, like(&model.bias, &[f64::NAN]))),
-        "bias: its gradient holds NaN at flat index 0; nothing was changed. Has training diverged? Lower the learning rate, or clip the gradients",
+        "bias: its gradient holds NaN at flat index 0; nothing was changed. Do the data hold NaN, or has training diverged? Lower the learning rate, or clip the gradients",
     );
 }
 

@@ -152,7 +152,7 @@ fn the_error_names_the_first_bad_gradient_and_says_what_was_written() {
                     let (model, mut step) = start(make, dtype, guard);
                     let error = refusal(&mut step, &model, &spoilt(&model, 0, &[(LAST, value)]));
                     let expected = format!(
-                        "weights.1: its gradient holds {value} at flat index 40000; {written}. Has training diverged? Lower the \
+                        "weights.1: its gradient holds {value} at flat index 40000; {written}. Do the data hold NaN, or has training diverged? Lower the \
                          learning rate, or clip the gradients"
                     );
                     assert_eq!(error.to_string(), expected);

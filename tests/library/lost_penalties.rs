@@ -118,7 +118,7 @@ fn a_lost_penalty_is_warned_of_once_with_its_path_its_numbers_and_what_helps() {
         // From 1 to the next number.
         assert_eq!((said.number("smallest_weight"), said.number("half_ulp")), (1.0, half_ulp));
         let message = said.text("message");
-        assert!(message.starts_with("weight: the penalty does nothing"), "{message}");
+        assert!(message.starts_with("weight: the penalty by itself does nothing"), "{message}");
         for remedy in ["learning rate", "λ", "f32", "`master_weights: true`"] {
             assert!(message.contains(remedy), "{message}");
         }

@@ -10,6 +10,7 @@ use half::{bf16, f16};
 use super::vars;
 use crate::{
     Grouping, Penalty, Regularizer, Result,
+    error::readable,
     kernel::{self, OptimizerStep, SgdStep, Source, Work, distance::wide, is_half},
 };
 
@@ -65,9 +66,12 @@ impl Lost {
                 penalty = %penalty,
                 smallest_weight = smallest,
                 half_ulp,
-                "{path}: the penalty does nothing: its move at a step of {step:e} is below half an ulp of every weight, and rounding to \
-                 {dtype} takes it back (half an ulp of the smallest weight, {smallest:e}, is {half_ulp:e}). Raise the learning rate or \
-                 λ, keep the weights in f32, or {remedy}",
+                "{path}: the penalty by itself does nothing: at a step of {} it moves every weight by less than half an ulp, and \
+                 rounding to {dtype} takes that back (half an ulp of the smallest weight, {}, is {}). Raise the learning rate or λ, \
+                 keep the weights in f32, or {remedy}",
+                short(step),
+                short(smallest),
+                short(half_ulp),
             ),
             // It is no reason to fail a step that has been taken, nor an optimizer whose weights are yet to be loaded. If it is more
             // than that, the next step fails by itself.
@@ -80,6 +84,11 @@ impl Lost {
         }
         self.0[index] = true;
     }
+}
+
+/// Three significant digits.
+fn short(value: f64) -> String {
+    readable(format!("{value:.2e}").parse().unwrap_or(value))
 }
 
 /// A move that is lost.
