@@ -1,13 +1,13 @@
-"""Makes the data sets of the examples: khan.safetensors, diabetes.safetensors and digits.safetensors.
+"""Makes the data sets of the examples: {khan,diabetes,digits,sunspots}.safetensors.
 
 The files are written beside this script, then read back and compared with their source, number by number.
 A second run gives the same bytes; `--check` writes nothing and fails where a file differs.
 
-Made with Python 3.11, numpy 2.4.6, safetensors 0.8.0, scikit-learn 1.9.1 and the data files of ISLP 0.6.0
-(ISLP itself is never imported, hence `--no-deps`):
+Made with Python 3.11, numpy 2.4.6, safetensors 0.8.0, scikit-learn 1.9.1 and the data files of ISLP 0.6.0 and
+statsmodels 0.15.0 (these two are never imported, hence `--no-deps`):
 
     pip install numpy==2.4.6 safetensors==0.8.0 scikit-learn==1.9.1
-    pip install --no-deps ISLP==0.6.0
+    pip install --no-deps ISLP==0.6.0 statsmodels==0.15.0
     python make.py [--check]
 """
 
@@ -21,7 +21,11 @@ from safetensors.numpy import load, save
 from sklearn.datasets import load_diabetes, load_digits
 
 HERE = Path(__file__).resolve().parent
-VERSIONS = {"numpy": "2.4.6", "safetensors": "0.8.0", "scikit-learn": "1.9.1", "ISLP": "0.6.0"}
+VERSIONS = {"numpy": "2.4.6", "safetensors": "0.8.0", "scikit-learn": "1.9.1", "ISLP": "0.6.0", "statsmodels": "0.15.0"}
+
+
+def folder_of(package):
+    return Path(importlib.util.find_spec(package).origin).parent
 
 
 def khan():
@@ -29,7 +33,7 @@ def khan():
 
     ISLP numbers the tumours 1 to 4; here they are 0 to 3, in the same (alphabetical) order.
     """
-    folder = Path(importlib.util.find_spec("ISLP").origin).parent / "data"
+    folder = folder_of("ISLP") / "data"
 
     def table(name):
         return np.loadtxt(folder / f"{name}.csv", delimiter=",", skiprows=1, dtype=np.float64)
@@ -61,12 +65,21 @@ def digits():
     return tensors, None
 
 
+def sunspots():
+    """The mean sunspot number of each year from 1700 to 2008."""
+    path = folder_of("statsmodels") / "datasets" / "sunspots" / "sunspots.csv"
+    table = np.loadtxt(path, delimiter=",", skiprows=1, dtype=np.float64)
+    tensors = {"years": table[:, 0].astype(np.uint32), "numbers": table[:, 1]}
+    assert np.array_equal(tensors["years"], np.arange(1700, 2009))
+    return tensors, None
+
+
 def main():
     for package, expected in VERSIONS.items():
         if version(package) != expected:
             print(f"{package} is {version(package)}, the files were made with {expected}")
     differing = []
-    for make in (khan, diabetes, digits):
+    for make in (khan, diabetes, digits, sunspots):
         tensors, metadata = make()
         # One metadata key at most: the order of several is not fixed, so the bytes would not be.
         content = save({name: np.ascontiguousarray(t) for name, t in tensors.items()}, metadata)

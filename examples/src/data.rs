@@ -34,6 +34,13 @@ pub struct Digits {
     pub test: Labelled,
 }
 
+/// The mean sunspot number of each year from 1700 to 2008.
+pub struct Sunspots {
+    /// One year after another.
+    pub years: Vec<u32>,
+    pub numbers: Vec<f64>,
+}
+
 impl Khan {
     /// The kinds of tumours, in the order of their classes.
     pub const TUMOURS: [&'static str; 4] = ["BL", "EWS", "NB", "RMS"];
@@ -99,6 +106,18 @@ impl Digits {
         };
         let train = count * 3 / 4;
         Ok(Self { train: part(0, train)?, test: part(train, count - train)? })
+    }
+}
+
+impl Sunspots {
+    pub fn load() -> Result<Self> {
+        let file = Tensors::open("sunspots.safetensors")?;
+        Ok(Self { years: file.get("years")?.to_vec1()?, numbers: file.get("numbers")?.to_vec1()? })
+    }
+
+    /// The number of a year in the series.
+    pub fn of(&self, year: u32) -> f64 {
+        self.numbers[(year - self.years[0]) as usize]
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use candle_core::{TensorId, Var};
 use candle_nn::VarMap;
 use comfy_table::{Table, presets};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::{
     Decision, Error, Origin, Param, ParamPath, Penalty, Reason, Regularizer, Result, kernel, located::Located,
@@ -83,7 +83,8 @@ pub enum Status {
 }
 
 /// What is known of a variable that nobody has said anything of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LeftOut {
     /// No field of a model shows it, and no rule matches it.
@@ -106,12 +107,6 @@ impl fmt::Display for LeftOut {
                 f.write_str("the model holds another tensor there (a copy?): training this one changes nothing")
             }
         }
-    }
-}
-
-impl Serialize for LeftOut {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 
@@ -158,7 +153,8 @@ impl Coverage {
         let rows = variables.iter().map(|(name, var)| {
             let param = regularizer.get(var);
             let status = param.map_or_else(|| model.hidden(name, var), |param| model.status(param));
-            let paths = param.into_iter().flat_map(|param| [&param.path].into_iter().chain(&param.aliases)).cloned();
+            let shown = param.filter(|param| !param.hidden);
+            let paths = shown.into_iter().flat_map(|param| [&param.path].into_iter().chain(&param.aliases)).cloned();
             let (paths, shape) = (paths.collect(), var.dims().to_vec());
             CoverageRow { name: name.clone(), paths, shape, status, decay: param.and_then(|param| param.decay) }
         });
@@ -208,7 +204,8 @@ fn strangers(regularizer: &Regularizer, variables: &[(String, Var)]) -> Vec<Stra
         None if !param.tensor.is_variable() => Strangeness::Frozen,
         None => Strangeness::Elsewhere,
     };
-    let strangers = regularizer.params().iter().filter(|param| !ids.contains(&param.tensor.id()));
+    let is_stranger = |param: &&Param| !param.hidden && !ids.contains(&param.tensor.id());
+    let strangers = regularizer.params().iter().filter(is_stranger);
     strangers.map(|param| Stranger { path: param.path.clone(), what: strange(param) }).collect()
 }
 
@@ -234,7 +231,11 @@ impl<'r> Model<'r> {
             regularizer,
             by_path: shown.iter().map(|(path, _)| *path).collect(),
             by_storage: params.iter().map(|param| (kernel::storage_key(&param.tensor), &param.path)).collect(),
-            fields: Located::all(regularizer.fields_not_looked_into(), &shown),
+            fields: Located::all(
+                regularizer.fields_not_looked_into(),
+                &shown,
+                variables.iter().map(|(name, _)| name.as_str()),
+            ),
         }
     }
 

@@ -111,10 +111,15 @@ pub enum Error {
     ///
     /// Cure: declare a penalty, `skip` the field, or add a rule for the names.
     #[error(
-        "{} unaccounted for:{}\nVisit them in the model, or match them by a rule: \
-         `.rule(pattern, ..)` or `.skip(pattern, why)` of `Regularizer::builder()`",
+        "{} unaccounted for:{}\n{}",
         if variables.len() == 1 { "1 variable of the VarMap is".to_owned() } else { format!("{} variables of the VarMap are", variables.len()) },
-        variables.iter().map(|(name, why)| format!("\n  {name}: {why}")).collect::<String>()
+        variables.iter().map(|(name, why)| format!("\n  {name}: {why}")).collect::<String>(),
+        if variables.iter().all(|(_, why)| matches!(why, LeftOut::Copy | LeftOut::View(_))) {
+            "Put the VarMap's variables themselves into the model"
+        } else {
+            "Visit them in the model, or match them by a rule: `.rule(pattern, ..)` or `.skip(pattern, why)` of \
+             `Regularizer::builder()`"
+        }
     )]
     Unaccounted {
         /// Each name, with what is known of it.
@@ -322,18 +327,18 @@ pub enum Error {
         others: Vec<ParamPath>,
     },
 
-    /// A normalization that is trained got no gradient, while others got theirs; from
+    /// A normalization got no gradient, though a parameter before it got one; from
     /// [`Regularizer::check_gradients`](crate::Regularizer::check_gradients). What lies before it is trained by that part of the loss
     /// alone that does not flow through it.
     ///
     /// Cause: candle's `LayerNorm` and `RmsNorm` have no backward on contiguous input. In a residual network all other parameters
     /// have gradients all the same.
     ///
-    /// Cure: train with `candle_nn::ops::layer_norm_slow` and `RmsNorm::forward_diff`; freeze a norm that is not to be trained, and
-    /// that nothing before it has to be trained through.
+    /// Cure: train with `candle_nn::ops::layer_norm_slow` and `RmsNorm::forward_diff`. Where the loss does not use the norm at all,
+    /// nothing is amiss; a norm that is not to be trained can be built without a VarMap.
     #[error(
-        "{norm}: a norm that the loss gives no gradient, though it gives some to others, so that what lies before it learns by a part \
-         of the loss alone. {NORMS}"
+        "{norm}: a norm that the loss gives no gradient, though it gives one to a parameter before it: if the loss uses the norm, what \
+         lies before it learns by a part of the loss alone. {NORMS}"
     )]
     NormWithoutBackward {
         /// The layer.

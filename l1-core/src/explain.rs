@@ -106,7 +106,8 @@ impl Obstacle {
                 "frozen (not a variable)",
                 "frozen tensors (not variables)",
                 format!(
-                    "Build it from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train it, or remove the {noun}"
+                    "Build it from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train it, or remove the {noun}. (What \
+                     `to_dtype`, `t()` or a copy makes of a variable is none: keep the variable, and cast in the forward pass)"
                 ),
             ),
             Reason::View(path) => {

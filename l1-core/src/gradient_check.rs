@@ -11,8 +11,9 @@ use crate::{
 impl Regularizer {
     /// Runs `backward` on a loss once, and refuses what a step on its gradients would refuse: a penalized parameter without a gradient,
     /// with the likely cause, and a loss that holds the penalty already. Nothing is changed. Beyond that it refuses a normalization without
-    /// gradients beside others that have some: in a residual network what lies before it gets a gradient all the same, past the
-    /// branch that is cut off, and is trained by a part of the loss.
+    /// gradients where a parameter visited before it has one: in a residual network the gradients go past the branch that is cut
+    /// off, and what lies before it is trained by a part of the loss. It sees the normalizations that this Regularizer lists, not
+    /// those of opaque fields that no rule matches.
     ///
     /// candle says nothing where gradients stop: `LayerNorm`, `RmsNorm` and `softmax_last_dim` have no backward on contiguous input.
     /// Layers before them learn nothing then, and a penalty in the loss shrinks them to 0.
@@ -173,7 +174,9 @@ impl Regularizer {
         value: f64,
         data_loss: &mut impl FnMut() -> candle_core::Result<Tensor>,
     ) -> Result<Option<ParamPath>> {
-        let of_norm = self.params().iter().find(|param| param.role == Role::Norm && missing::layer(param) == norm);
+        let is_of_norm =
+            |param: &&Param| param.role == Role::Norm && param.tensor.is_variable() && missing::layer(param) == norm;
+        let of_norm = self.params().iter().find(is_of_norm);
         let takes_part = of_norm.map(|param| depends_on(param, value, data_loss)).transpose()?;
         Ok((takes_part == Some(true)).then_some(norm))
     }

@@ -38,13 +38,14 @@ pub enum MissingCause {
         /// A normalization that is the likely cause.
         norm: Option<ParamPath>,
     },
-    /// The loss is the same with other weights, near and far.
+    /// The loss is the same with other weights, near and far: with the batch that was taken, and as far as its dtype shows.
     NotInLoss,
 }
 
 pub(crate) const NORMS: &str = "candle's LayerNorm and RmsNorm have no backward on contiguous input; train with \
                      `candle_nn::ops::layer_norm_slow`, `RmsNorm::forward_diff`";
-const STOPS: &str = "candle's `softmax_last_dim` (train with `candle_nn::ops::softmax`), `detach`, a comparison, …";
+const STOPS: &str = "candle's `softmax_last_dim` (train with `candle_nn::ops::softmax`) or `rope` (`rope_slow`), `detach`, a \
+                     comparison, …";
 
 impl fmt::Display for MissingCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,8 +61,9 @@ impl fmt::Display for MissingCause {
             }
             Self::Unused => write!(
                 f,
-                "Is it used in the forward pass? If not in every batch, set `on_missing_gradient` to `Skip`; if it is never to be \
-                 penalized, declare `#[l1(skip)]`. If it is used, something behind it stops gradients: {STOPS}"
+                "Is it used in the forward pass? If it is, something behind it stops gradients: {STOPS}. If it is never to be \
+                 penalized, declare `#[l1(skip)]` (or `.skip(pattern, why)` beside rules for names). If it sits out some batches, an \
+                 optimizer's `on_missing_gradient` can pass over it"
             ),
             Self::NoDerivative => f.write_str(
                 "It is in the graph of the loss, but an operation on it returned no gradient: a custom one whose `bwd` gives `None`?",
@@ -76,7 +78,8 @@ impl fmt::Display for MissingCause {
                 "It takes part in the loss (changing it changes the loss), but an operation behind it has no backward: {STOPS}"
             ),
             Self::NotInLoss => f.write_str(
-                "The loss does not depend on it (changing it changes nothing): use it in the forward pass, or declare `#[l1(skip)]`",
+                "With this batch the loss does not depend on it (changing it changes nothing that shows in the loss): use it in the \
+                 forward pass, or declare `#[l1(skip)]`; for a part that sits out some batches there is `on_missing_gradient`",
             ),
         }
     }
@@ -117,11 +120,16 @@ pub(crate) fn likely(params: &[Param], path: &ParamPath, has_gradient: impl Fn(&
     }
 }
 
-/// Parameters of normalizations that have no gradient, while others have one.
+/// Parameters of normalizations that have no gradient, while a parameter before them has one: it went past them. (Where nothing before
+/// has one either, the norm is frozen behind a `detach`, or simply not used.)
 pub(crate) fn norms(params: &[Param], has_gradient: impl Fn(&Tensor) -> bool) -> impl Iterator<Item = &Param> {
-    let some_have = params.iter().any(|param| has_gradient(&param.tensor));
-    let is_cut = move |param: &&Param| some_have && param.role == Role::Norm && !has_gradient(&param.tensor);
-    params.iter().filter(|param| is_trained(param)).filter(is_cut)
+    let mut some_before = false;
+    params.iter().filter(|param| is_trained(param)).filter(move |param| {
+        let has = has_gradient(&param.tensor);
+        let is_cut = some_before && param.role == Role::Norm && !has;
+        some_before |= has;
+        is_cut
+    })
 }
 
 /// Whether a loss may well give it a gradient.

@@ -31,7 +31,8 @@ pub enum OnMissingGradient {
     /// * [`ProxSgd`](crate::ProxSgd): by `lr·W_k·λ` a step, after the move that is left in the buffer.
     /// * [`ProxAdamW`](crate::ProxAdamW): v fades, and the step lr/(√v̂ + ε) grows as it does. A parameter that has had no gradient yet
     ///   has the step lr/ε: **it is emptied at once**.
-    /// * [`FtrlProximal`](crate::FtrlProximal): by one more charge against the gradients so far.
+    /// * [`FtrlProximal`](crate::FtrlProximal): by one more charge against the gradients so far; with `Charged::Once` nothing moves after
+    ///   the first step.
     /// * [`Proximal`](crate::Proximal): the optimizer within is not told of it (candle's leave the parameter alone), then comes the
     ///   prox.
     /// * [`Regularizer::add_subgradient_with`](crate::Regularizer::add_subgradient_with): the subgradient alone becomes its gradient.

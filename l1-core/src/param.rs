@@ -227,7 +227,8 @@ impl Serialize for Reason {
 }
 
 /// Where something was declared.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Origin {
     /// On the field at this path: `#[l1(..)]`, or a [`Rule`](crate::Rule) in a visit by hand.
@@ -235,7 +236,7 @@ pub enum Origin {
     /// On the struct or enum at this path, as a default for its fields.
     Type(ParamPath),
     /// By the rule for names with this pattern; see [`RegularizerBuilder::rule`](crate::RegularizerBuilder::rule).
-    Pattern(Arc<str>),
+    Pattern(String),
 }
 
 impl fmt::Display for Origin {
@@ -246,12 +247,6 @@ impl fmt::Display for Origin {
             Self::Type(path) => write!(f, "the struct at `{path}`"),
             Self::Pattern(pattern) => write!(f, "rule `{pattern}`"),
         }
-    }
-}
-
-impl Serialize for Origin {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

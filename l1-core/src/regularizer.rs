@@ -130,8 +130,8 @@ impl Regularizer {
         self.params.iter().find(|param| *param.path() == path || param.aliases().iter().any(|alias| *alias == path))
     }
 
-    /// The fields that were not looked into (`opaque`, or `skip` on a foreign type), with the reason. An opaque field that rules for
-    /// names reach into is none.
+    /// The fields that were not looked into (`opaque`, or `skip` on a foreign type), with the reason. An opaque field of which rules for
+    /// names reach every variable is none.
     pub fn unvisited(&self) -> impl Iterator<Item = (&ParamPath, &Reason)> {
         let fields = self.unvisited.iter().filter(|field| field.reason != Reason::Opaque || !field.is_reached);
         fields.map(|field| (&field.path, &field.reason))

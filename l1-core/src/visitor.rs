@@ -156,7 +156,7 @@ pub(crate) struct Unvisited {
     /// Where the `skip` stands, if it is skipped.
     pub(crate) origin: Option<Origin>,
     pub(crate) around: Around,
-    /// Whether a rule for names reaches a variable in it.
+    /// Whether rules for names reach all variables in it.
     pub(crate) is_reached: bool,
 }
 

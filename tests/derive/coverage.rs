@@ -179,7 +179,7 @@ fn the_global_scale_is_in_the_penalties_of_the_table() {
     regularizer.set_scale(0.5).unwrap();
     assert_eq!(statuses(&regularizer.coverage(&varmap))[1], "fc.weight: lambda = 0.25 by field `fc`");
     let json = serde_json::to_value(regularizer.coverage(&varmap)).unwrap();
-    assert_eq!(json["variables"][1]["status"]["penalized"]["by"], "field `fc`");
+    assert_eq!(json["variables"][1]["status"]["penalized"]["by"]["field"], "fc");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The macro: what compiles does what it says, what makes no sense does not compile.
+//! The macro: what compiles does what it says, what makes no sense does not compile; and what is asked of models that it is put on:
+//! coverage, rules for names, ties.
 
 mod compile_fail;
 mod containers;

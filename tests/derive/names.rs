@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use candle_nn::{Activation, GRU, GRUConfig, LayerNorm, Linear, VarMap};
-use l1_core::{Error, Grouping, Penalty, Regularized, Regularizer, RegularizerBuilder, RoleName, Rule};
+use l1_core::{Error, Grouping, Penalty, Regularized, Regularizer, RegularizerBuilder, RoleName, Rule, Status};
 
 use crate::given::{builder, frozen, layer_norm, linear, linear_no_bias, var};
 
@@ -420,7 +420,91 @@ fn a_forced_rule_excuses_only_the_declaration_that_it_overrules() {
     let forced = |rule: Rule| Regularizer::builder().model(&net).rule("*", rule).force().build();
     let error = forced(Rule::inherit().decay(0.1)).unwrap_err().to_string();
     assert!(error.starts_with("ln: lambda = 0.5 reaches no parameter"), "{error}");
-    forced(Rule::l1(0.1)).unwrap();
+    // The rule has not reached the norm either.
+    assert!(matches!(forced(Rule::l1(0.1)), Err(Error::Unreached { path, .. }) if path == "ln"));
+    forced(Rule::l1(0.1).norm(true)).unwrap();
+}
+
+#[test]
+fn a_forced_rule_brings_its_own_bias_norm_and_role() {
+    #[derive(Regularized)]
+    struct Net {
+        #[l1(lambda = 0.5, bias)]
+        with: Linear,
+        #[l1(lambda = 0.5, decay = 0.25, bias = false)]
+        without: Linear,
+        #[l1(lambda = 0.5, decay = 0.25)]
+        table: Tensor,
+    }
+    let net = Net { with: linear(), without: linear(), table: var((4, 2)) };
+    let forced =
+        |pattern: &str, rule: Rule| Regularizer::builder().model(&net).rule(pattern, rule).force().build().unwrap();
+    let of = |regularizer: &Regularizer, path: &str| regularizer.param(path).unwrap().decision().to_string();
+    assert_eq!(of(&forced("with.*", Rule::l1(0.1).bias(false)), "with.bias"), "not penalized (bias)");
+    assert_eq!(of(&forced("without.*", Rule::l1(0.1).bias(true)), "without.bias"), "penalized (lambda = 0.1)");
+    let table = forced("table", Rule::l1(0.1).group(Grouping::Output).role(RoleName::Embedding));
+    assert_eq!(of(&table, "table"), "penalized (lambda = 0.1, group = dim(1))");
+}
+
+#[test]
+fn a_prefix_without_a_star_is_told_what_it_lacks() {
+    let varmap = VarMap::new();
+    let net = net(&varmap);
+    let error = refusal(Regularizer::builder().model(&net).vars(&varmap).rule("gru", Penalty::l1(0.1)));
+    assert!(error.ends_with("A pattern matches whole names: `gru.*`?"), "{error}");
+}
+
+#[test]
+fn variables_of_two_varmaps_are_told_apart() {
+    let (one, other) = (VarMap::new(), VarMap::new());
+    for varmap in [&one, &other] {
+        candle_nn::linear(3, 2, builder(varmap).pp("fc")).unwrap();
+    }
+    let build = || Regularizer::builder().vars(&one).vars(&other).rule("fc.*", Penalty::l1(0.1));
+    let regularizer = build().build().unwrap();
+    assert_eq!(regularizer.penalized().count(), 2);
+    for varmap in [&one, &other] {
+        let coverage = regularizer.coverage(varmap);
+        coverage.strict().unwrap();
+        assert!(coverage.strangers.is_empty() && coverage.variables.iter().all(|row| row.paths.is_empty()));
+    }
+}
+
+#[test]
+fn an_opaque_field_stays_in_the_report_until_every_variable_in_it_is_reached() {
+    let varmap = VarMap::new();
+    let net = net(&varmap);
+    let unvisited = |pattern: &str| {
+        let build = Regularizer::builder().model(&net).vars(&varmap).rule(pattern, Penalty::l1(0.1));
+        build.build().unwrap().unvisited().count()
+    };
+    assert_eq!(unvisited("gru.weight_*"), 1);
+    assert_eq!(unvisited("gru.*"), 0);
+}
+
+#[test]
+fn a_skip_does_not_claim_a_namesake_elsewhere() {
+    #[derive(Regularized)]
+    struct Net {
+        embed: Linear,
+        #[l1(skip = "pretrained")]
+        gru: GRU,
+        #[l1(opaque)]
+        #[expect(dead_code, reason = "nothing runs this model")]
+        decoder_gru: GRU,
+        out: Linear,
+    }
+    let varmap = VarMap::new();
+    let vb = builder(&varmap);
+    let gru = |name: &str| GRU::new(2, 3, GRUConfig::default_no_bias(), vb.pp(name)).unwrap();
+    let linear = |name: &str| candle_nn::linear_no_bias(3, 2, vb.pp(name)).unwrap();
+    let (embed, out) = (linear("embed"), linear("decoder.out"));
+    let net = Net { embed, gru: gru("gru"), decoder_gru: gru("decoder.gru"), out };
+    let regularizer = Regularizer::builder().model(&net).vars(&varmap).rule("*", Penalty::l1(0.1)).build().unwrap();
+    let coverage = regularizer.coverage(&varmap);
+    coverage.strict().unwrap();
+    let is_penalized = |name: &str| matches!(coverage.row(name).unwrap().status, Status::Penalized { .. });
+    assert!(is_penalized("decoder.gru.weight_hh_l0") && !is_penalized("gru.weight_hh_l0"));
 }
 
 #[test]

@@ -67,6 +67,29 @@ fn a_norm_that_the_loss_does_not_depend_on_cuts_nothing() {
     regularizer.check_gradients_with(without).unwrap();
 }
 
+#[test]
+fn a_norm_of_a_detached_backbone_is_no_reason_to_refuse() {
+    #[derive(Regularized)]
+    struct Tuned {
+        #[l1(skip = "pretrained")]
+        backbone: Residual,
+        #[l1(lambda = 0.1)]
+        head: Linear,
+    }
+    let varmap = VarMap::new();
+    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+    let net = Tuned { backbone: Residual::new(), head: linear(3, 1, vb).unwrap() };
+    let x = Tensor::new(&[[1f32, -2.0, 3.0], [0.5, 1.0, -1.0]], &Device::Cpu).unwrap();
+    let loss = || {
+        let hidden = net.backbone.fc1.forward(&x)?;
+        let hidden = (&hidden + net.backbone.norm.forward(&hidden)?)?;
+        net.head.forward(&net.backbone.fc2.forward(&hidden)?.detach())?.sqr()?.mean_all()
+    };
+    let regularizer = net.regularizer().unwrap();
+    regularizer.check_gradients(&loss().unwrap()).unwrap();
+    regularizer.check_gradients_with(loss).unwrap();
+}
+
 // ------------------------------------------------------------------------------------------- the cause
 
 /// Four layers with a norm between the second and the third, and one that is seldom used.

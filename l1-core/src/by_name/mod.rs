@@ -5,6 +5,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::{
     Error, Origin, ParamPath, Reason, Result, Role, Rule,
+    located::is_in,
     penalty::{STRENGTH, is_strength},
     resolve,
     visitor::{Around, Declared, Entry, Found, Overruled, closed, fitted},
@@ -38,7 +39,7 @@ impl NamedRule {
     }
 
     fn origin(&self) -> Origin {
-        Origin::Pattern(self.pattern.as_str().into())
+        Origin::Pattern(self.pattern.clone())
     }
 
     fn refused(&self, why: impl Into<String>) -> Error {
@@ -92,14 +93,18 @@ pub(crate) fn apply(rules: &[NamedRule], varmaps: &[Vec<(String, Var)>], found: 
         let hits = tensor.iter().map(|place| hits(place, rules, &matchers, &places)).collect::<Result<Vec<_>>>()?;
         act_on_tensor(rules, tensor, &hits, found, &mut matched)?;
     }
+    places.note_reached(found);
     let names = || places.tensors.iter().flatten().flat_map(|place| place.names.iter().map(String::as_str));
-    let hint = match found.unvisited.first() {
+    let hint = |rule: &NamedRule| match found.unvisited.first() {
+        _ if names().any(|name| is_in(name, &rule.pattern)) => {
+            format!(". A pattern matches whole names: `{}.*`?", rule.pattern)
+        }
         Some(field) if varmaps.is_empty() => {
             format!(". `{}` is not looked into: show the builder its variables, `.vars(&varmap)`", field.path)
         }
         _ => String::new(),
     };
-    rules.iter().zip(&matched).try_for_each(|(rule, matched)| matched.check(rule, names(), &hint))
+    rules.iter().zip(&matched).try_for_each(|(rule, matched)| matched.check(rule, names(), &hint(rule)))
 }
 
 /// The rules that match a place, each with the name that it matches.
@@ -207,8 +212,6 @@ fn forget(entry: &mut Entry, says: &Says) {
     };
     entry.penalty = entry.penalty.filter(|_| !penalty);
     entry.decay = entry.decay.filter(|_| !decay);
-    entry.overruled.penalty |= penalty;
-    entry.overruled.decay |= decay;
 }
 
 /// Lets the rule that holds at a place act there. Returns what came of each of its parts.
@@ -229,10 +232,13 @@ fn act(
             let skip = found.declared((), rule.origin());
             let entry = entry_at(place, found);
             (entry.closed, entry.skip) = (Some(Reason::Skipped(Some(reason))), Some(skip.number));
+            if rule.force {
+                entry.overruled = Overruled { penalty: true, decay: true };
+            }
             Ok(vec![(Demand::Skip, Ok(()))])
         }
-        // A role for all that is declared there is not for this rule to change.
-        Says::Rule(says) if has_own && says.role.is_some() => Ok(all(Obstacle::Attribute)),
+        // A role for all that is declared there is not for this rule to change, unless it is forced.
+        Says::Rule(says) if has_own && says.role.is_some() && !rule.force => Ok(all(Obstacle::Attribute)),
         Says::Rule(says) => declare(rule, says, place, of_model, found),
     }
 }
@@ -247,10 +253,14 @@ fn declare(
     let penalty = says.penalty.filter(|_| !of_model.penalty).map(|penalty| found.declared(penalty, rule.origin()));
     let decay = says.decay.filter(|_| !of_model.decay).map(|decay| found.declared(decay, rule.origin()));
     let entry = entry_at(place, found);
-    let around =
-        Around { bias: entry.around.bias.or(says.bias), norm: entry.around.norm.or(says.norm), ..entry.around };
+    let of_attributes = entry.around;
+    let (bias, norm) = match rule.force {
+        true => (says.bias.or(of_attributes.bias), says.norm.or(of_attributes.norm)),
+        false => (of_attributes.bias.or(says.bias), of_attributes.norm.or(says.norm)),
+    };
+    let around = Around { bias, norm, ..of_attributes };
     let mut kept = None;
-    if of_model.penalty || of_model.decay {
+    if (of_model.penalty || of_model.decay) && !rule.force {
         // What `bias` and `norm` open, they open to the model's own declarations too.
         if entry.closed.is_some() && closed(entry.role, &entry.tensor, around).is_none() {
             kept = Some(Obstacle::Attribute);
@@ -274,6 +284,10 @@ fn declare(
         entry.penalty = Some(Declared { value, ..penalty });
     }
     entry.decay = decay.or(entry.decay);
+    if rule.force && kept.is_none() {
+        entry.overruled.penalty |= says.penalty.is_some();
+        entry.overruled.decay |= says.decay.is_some();
+    }
     let outcome = |is_taken: bool| match (&kept, is_taken) {
         (_, true) => Err(Obstacle::Attribute),
         (Some(obstacle), _) => Err(obstacle.clone()),
@@ -291,9 +305,6 @@ fn entry_at<'f>(place: &Place, found: &'f mut Found) -> &'f mut Entry {
     let index = match &place.at {
         At::Shown(index) => *index,
         At::Hidden(hidden) => {
-            if let Some(field) = hidden.field.and_then(|index| found.unvisited.get_mut(index)) {
-                field.is_reached = true;
-            }
             found.entries.push(hidden_entry(hidden));
             found.entries.len() - 1
         }

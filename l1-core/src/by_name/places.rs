@@ -49,6 +49,8 @@ pub(super) struct Places {
     pub(super) tensors: Vec<Vec<Place>>,
     /// Names that mean one tensor in the model and another one in a `VarMap`.
     pub(super) ambiguous: HashSet<String>,
+    /// The paths of hidden variables.
+    taken: HashSet<String>,
 }
 
 impl Places {
@@ -63,7 +65,7 @@ impl Places {
             }
             tensors[tensor].push(Place { names: vec![entry.path.as_str().to_owned()], at: At::Shown(index) });
         }
-        let mut places = Self { tensors, ambiguous: HashSet::new() };
+        let mut places = Self { tensors, ambiguous: HashSet::new(), taken: HashSet::new() };
         for (number, variables) in varmaps.iter().enumerate() {
             places.add(found, &by_id, number, variables);
         }
@@ -74,7 +76,7 @@ impl Places {
         let names: HashMap<TensorId, &str> = variables.iter().map(|(name, var)| (var.id(), name.as_str())).collect();
         let shown: Vec<Shown<'_>> =
             found.entries.iter().map(|entry| (entry.path.as_str(), names.get(&entry.tensor.id()).copied())).collect();
-        let fields = Located::all(&found.unvisited, &shown);
+        let fields = Located::all(&found.unvisited, &shown, variables.iter().map(|(name, _)| name.as_str()));
         let by_path: HashMap<&str, &Tensor> =
             found.entries.iter().map(|entry| (entry.path.as_str(), &entry.tensor)).collect();
         let roles = roles_by_name::roles(variables.iter().map(|(name, var)| (name.as_str(), var.as_tensor())));
@@ -106,12 +108,24 @@ impl Places {
         }
     }
 
-    fn unique(&self, name: &str, is_taken: bool, number: usize) -> String {
-        let is_same = |place: &Place| matches!(&place.at, At::Hidden(hidden) if hidden.path == name);
-        if is_taken || self.tensors.iter().flatten().any(is_same) {
-            format!("{name} (VarMap {})", number + 1)
-        } else {
-            name.to_owned()
+    fn unique(&mut self, name: &str, is_taken: bool, number: usize) -> String {
+        let is_free = self.taken.insert(name.to_owned());
+        if is_taken || !is_free { format!("{name} (VarMap {})", number + 1) } else { name.to_owned() }
+    }
+
+    /// Notes the fields of whose variables none is left that no rule has reached.
+    pub(super) fn note_reached(&self, found: &mut Found) {
+        let reached: HashSet<TensorId> =
+            found.entries.iter().filter(|entry| entry.hidden).map(|entry| entry.tensor.id()).collect();
+        let mut counts = vec![(0, 0); found.unvisited.len()];
+        for place in self.tensors.iter().flatten() {
+            if let At::Hidden(Hidden { field: Some(field), tensor, .. }) = &place.at {
+                counts[*field].0 += 1;
+                counts[*field].1 += usize::from(reached.contains(&tensor.id()));
+            }
+        }
+        for (field, (all, reached)) in found.unvisited.iter_mut().zip(counts) {
+            field.is_reached = all > 0 && all == reached;
         }
     }
 }

@@ -111,7 +111,8 @@ use file::{OLDER_COPY, Opened};
 /// Declare what the file says, or go on under this program's: `Checkpoint::load_with(.., Declarations::Accept)`
 /// ```
 ///
-/// The learning rate and the regularizer's scale are not compared but restored: they are meant to change while training.
+/// The learning rate and the regularizer's scale are not compared but restored: they are meant to change while training. What is done
+/// about gradients that are missing or not finite is this program's own choice each time.
 ///
 /// `master_weights` is compared where it has an effect, on variables in bf16 and f16. With [`Declarations::Accept`] copies that the file
 /// lacks are made of its weights, and copies that this program does not keep are left in the file.
@@ -368,7 +369,9 @@ impl Misfits {
                 misfits.lines.extend(tensors.filter_map(|(state, var)| misfit(file, &state_name(name, state), var)));
             }
         }
-        misfits.add_left_over(file, names, &states);
+        // An f32 copy may be kept by one of the two alone.
+        let all = if contents.state.len() > states.len() { &contents.state } else { &states };
+        misfits.add_left_over(file, names, all);
         misfits
     }
 
