@@ -27,7 +27,7 @@ struct Args {
     /// Of the initial weights
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Strength of the penalty [default: the one of LAMBDAS that forecasts 1881 to 1920 best]
+    /// Strength of the penalty [default: of six that are tried, the one that forecasts 1881 to 1920 best]
     #[arg(long, value_parser = run::positive)]
     lambda: Option<f64>,
     /// Cells of the LSTM
