@@ -1,12 +1,17 @@
 //! A step on given gradients allocates nothing, but for what candle allocates when it hands out a tensor's storage, and rayon when
-//! it hands over a job.
+//! it hands over a job. A file that is refused takes memory for what is in it, whatever it says it holds.
 //!
 //! A program of its own with a single test: what is counted is what all threads of the process allocate.
 
-use std::{alloc::System, hint::black_box};
+use std::{
+    alloc::System,
+    fs::{self, File},
+    hint::black_box,
+};
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Var};
-use l1_core::{Guard, Regularized};
+use candle_nn::{Optimizer, VarMap};
+use l1_core::{Checkpoint, Guard, ParamsProxAdamW, ProxAdamW, Regularized};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[path = "library/every_optimizer.rs"]
@@ -77,7 +82,12 @@ fn by_steps(model: &Many, guard: Guard, make: Make) -> Allocated {
 }
 
 #[test]
-fn a_step_allocates_nothing_of_its_own() {
+fn a_step_allocates_nothing_of_its_own_and_a_refused_file_no_more_than_is_in_it() {
+    steps();
+    refused_files();
+}
+
+fn steps() {
     assert_eq!(allocated(|| drop(black_box(Box::new([0u8; 100])))), Allocated { times: 1, bytes: 100 });
     // The threads have begun, and registered themselves where they look for each other's work.
     rayon::broadcast(|_| ());
@@ -109,4 +119,66 @@ fn a_step_allocates_nothing_of_its_own() {
             }
         }
     }
+}
+
+fn refused_files() {
+    let model = Many::new(&[50, 20], DType::F32);
+    let varmap = VarMap::new();
+    let named = model.weights.iter().enumerate().map(|(index, var)| (format!("w{index}"), var.clone()));
+    varmap.data().lock().unwrap().extend(named);
+    let mut opt = ProxAdamW::new(varmap.all_vars(), ParamsProxAdamW::new(model.regularizer().unwrap())).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    Checkpoint::save(&path, &opt, &varmap).unwrap();
+    let files = hostile(&fs::read(&path).unwrap());
+
+    let mut refused = |what: &str, length: usize| {
+        let found = allocated(|| assert!(Checkpoint::load(&path, &mut opt, &varmap).is_err(), "{what}"));
+        // The worst is a name of some letters, for which maps and texts take 20 times as much; all that was taken is counted, also
+        // what was given back. What does not grow with the file is the message.
+        assert!(found.bytes <= 32 * length + 16_384, "{what}: {found:?} for {length} bytes");
+    };
+    for (what, file) in &files {
+        fs::write(&path, file).unwrap();
+        refused(what, file.len());
+    }
+    // The tensor that is not there, there: a hole of 2⁴⁰ bytes, where the file system has such holes.
+    let (_, file) = &files[0];
+    fs::write(&path, file).unwrap();
+    if File::options().write(true).open(&path).unwrap().set_len(file.len() as u64 + HUGE).is_ok() {
+        refused("a hole", file.len());
+    }
+}
+
+const HUGE: u64 = 1 << 40;
+
+/// Files that say more than they hold, and such that say much in few bytes.
+///
+/// * `good`: a checkpoint.
+fn hostile(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let start = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+    let (header, data) = (std::str::from_utf8(&good[8..start]).unwrap().trim_end(), &good[start..]);
+    let end = data.len() as u64;
+    let file = |header: &str| [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat();
+    let tensor = |name: &str, shape: &str, bytes: u64| {
+        format!(r#""{name}":{{"dtype":"U8","shape":[{shape}],"data_offsets":[{end},{}]}}"#, end + bytes)
+    };
+    let with_tensors = |tensors: &str| file(&format!("{},{tensors}}}", header.strip_suffix('}').unwrap()));
+    let with_text = |text: &str| {
+        let changed = header.replace(r#"hyperparameters\":{"#, &(r#"hyperparameters\":{"#.to_owned() + text));
+        assert_ne!(changed, header);
+        file(&changed)
+    };
+    let many = |one: fn(u32) -> String| (0..1 << 16).map(one).collect::<String>();
+    let names: Vec<_> = (0..1 << 14).map(|index| tensor(&format!("{index:x}"), "0", 0)).collect();
+    vec![
+        ("a tensor that is not there", with_tensors(&tensor("huge", &HUGE.to_string(), HUGE))),
+        ("a header that is not there", 100_000_000_u64.to_le_bytes().into()),
+        ("a header of the largest length", u64::MAX.to_le_bytes().into()),
+        ("many dimensions", with_tensors(&tensor("wide", &("0,".repeat(1 << 20) + "0"), 0))),
+        ("many tensors", with_tensors(&names.join(","))),
+        ("deep lists", with_tensors(&format!("\"deep\":{}", "[".repeat(1 << 20)))),
+        ("lists in our text", with_text(&many(|_| "[],".to_owned()))),
+        ("names in our text", with_text(&many(|index| format!(r#"\"{index:x}\":\"\","#)))),
+    ]
 }

@@ -6,7 +6,7 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote};
 use syn::visit::{self, Visit};
-use syn::{Expr, Macro, Path, Type, TypePath};
+use syn::{Expr, Macro, Path, QSelf, Type, TypePath};
 
 use crate::model::{Model, Treatment};
 
@@ -27,8 +27,19 @@ pub(crate) fn predicates(model: &Model) -> Vec<TokenStream> {
     }
     let library = &model.library;
     let params = params.iter().filter(|param| used.params.contains(param)).map(|param| quote!(#param));
-    let projections = used.projections.iter().map(|projection| quote!(#projection));
+    let projections = used.projections.iter().map(|projection| written(projection));
     params.chain(projections).map(|ty| quote!(#ty: #library::Regularized)).collect()
+}
+
+/// A projection as a where-predicate may begin: `T::Layer` for `<T>::Layer`, whose `<T>` would be read as generics there.
+fn written(projection: &TypePath) -> TokenStream {
+    if let Some(QSelf { ty, position: 0, .. }) = &projection.qself
+        && matches!(&**ty, Type::Path(ty) if ty.qself.is_none() && ty.path.get_ident().is_some())
+    {
+        let path = &projection.path;
+        return quote!(#ty #path);
+    }
+    quote!(#projection)
 }
 
 /// The type parameters that occur in a type.

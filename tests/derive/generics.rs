@@ -87,9 +87,11 @@ fn an_associated_type_is_bounded_in_place_of_its_parameter() {
     struct Net<A: Architecture> {
         encoder: A::Encoder,
         heads: Vec<<A as Architecture>::Head>,
+        // Where a predicate begins with `<A>`, rustc reads generics.
+        last: <A>::Head,
     }
     // `Small` itself is not `Regularized`.
-    let net = Net::<Small> { encoder: linear_no_bias(), heads: vec![None, Some(linear_no_bias())] };
+    let net = Net::<Small> { encoder: linear_no_bias(), heads: vec![None, Some(linear_no_bias())], last: None };
     assert_eq!(paths(&net), ["encoder.weight", "heads.1.weight"]);
 }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use candle_core::Var;
 use candle_nn::Optimizer;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::Error as _};
 
 use super::{
     declared::{Declared, Here, difference},
     file::{OLDER_COPY, Opened},
+    unique::Unique,
 };
 use crate::{
     Result,
@@ -20,38 +20,74 @@ use crate::{
 /// The version of the format that is written, and the only one that is read.
 const VERSION: u32 = 1;
 
+/// More than any training takes, and few enough to count on from there.
+const MOST_STEPS: u64 = u64::MAX / 2;
+
 /// The text in the file's metadata, as JSON.
+///
+/// * `P`: what the optimizer counts for each variable.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Contents {
+#[serde(deny_unknown_fields)]
+pub(super) struct Contents<P> {
     version: u32,
-    pub(super) optimizer: String,
+    optimizer: String,
+    #[serde(deserialize_with = "steps")]
     pub(super) steps: u64,
     #[serde(with = "crate::exact")]
     pub(super) learning_rate: f64,
     /// The regularizer's own.
     #[serde(with = "crate::exact")]
     pub(super) scale: f64,
-    hyperparameters: BTreeMap<String, String>,
+    hyperparameters: Unique<String>,
     /// Names of the tensors that are kept for each stepped variable.
     pub(super) state: Vec<String>,
-    /// What the optimizer counts for each stepped variable.
-    pub(super) progress: BTreeMap<String, Value>,
+    /// What the optimizer has counted for each stepped variable.
+    progress: Unique<P>,
     declarations: Declared,
     pub(super) note: String,
 }
 
-/// What can be read of every version.
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
+fn steps<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let steps = u64::deserialize(deserializer)?;
+    if steps <= MOST_STEPS {
+        Ok(steps)
+    } else {
+        Err(D::Error::custom(format_args!("{steps} steps (expected ≤ {MOST_STEPS})")))
+    }
 }
 
-impl Contents {
+/// What is to be known before the rest can be read: the format, and whose progress it is.
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+    optimizer: Option<String>,
+}
+
+/// The optimizer that the file names, if any; refuses other versions of the format.
+pub(super) fn optimizer(file: &Opened) -> Result<Option<String>> {
+    let Head { version, optimizer } = read(file)?;
+    if version == VERSION {
+        return Ok(optimizer);
+    }
+    let why = format!(
+        "it has version {version} of the format, and this l1-core reads version {VERSION}; read it with the l1-core that wrote it, \
+         or its weights alone with `VarMap::load`"
+    );
+    Err(file.no_checkpoint(why, None))
+}
+
+fn read<T: DeserializeOwned>(file: &Opened) -> Result<T> {
+    serde_json::from_str(file.text()?).map_err(|error| {
+        let why = format!("its text `l1.checkpoint` cannot be read ({error}); {OLDER_COPY}");
+        file.no_checkpoint(why, Some(error.into()))
+    })
+}
+
+impl<P: Copy + Serialize + DeserializeOwned> Contents<P> {
     /// * `names`: of the optimizer's variables, in its order.
-    pub(super) fn of<M: Method>(optimizer: &Stepper<M>, names: &[&str], note: &str) -> serde_json::Result<Self> {
+    pub(super) fn of<M: Method<Progress = P>>(optimizer: &Stepper<M>, names: &[&str], note: &str) -> Self {
         let progress = names.iter().zip(optimizer.kept());
-        let progress = progress.map(|(name, kept)| Ok(((*name).to_owned(), serde_json::to_value(kept.progress)?)));
-        Ok(Self {
+        Self {
             version: VERSION,
             optimizer: M::NAME.to_owned(),
             steps: optimizer.steps(),
@@ -59,52 +95,42 @@ impl Contents {
             scale: optimizer.regularizer().scale(),
             hyperparameters: hyperparameters(optimizer.params()),
             state: state(optimizer),
-            progress: progress.collect::<serde_json::Result<_>>()?,
+            progress: Unique(progress.map(|(name, kept)| ((*name).to_owned(), kept.progress)).collect()),
             declarations: Declared::of(optimizer.regularizer()),
             note: note.to_owned(),
-        })
-    }
-
-    pub(super) fn read(file: &Opened) -> Result<Self> {
-        let text = file.text()?;
-        let unreadable = |error: serde_json::Error| {
-            let why = format!("its text `l1.checkpoint` cannot be read ({error}); {OLDER_COPY}");
-            file.no_checkpoint(why, Some(error.into()))
-        };
-        let Versioned { version } = serde_json::from_str(text).map_err(unreadable)?;
-        if version != VERSION {
-            let why = format!(
-                "it has version {version} of the format, and this l1-core reads version {VERSION}; read it with the l1-core \
-                 that wrote it, or its weights alone with `VarMap::load`"
-            );
-            return Err(file.no_checkpoint(why, None));
         }
-        serde_json::from_str(text).map_err(unreadable)
     }
 
-    /// What the optimizer had counted for a variable.
-    pub(super) fn progress_of<P: DeserializeOwned>(&self, name: &str, file: &Opened) -> Result<P> {
-        let progress = self.progress.get(name).cloned().unwrap_or_default();
-        serde_json::from_value(progress).map_err(|error| {
-            let why = format!("the progress of `{name}` cannot be read ({error}); {OLDER_COPY}");
-            file.no_checkpoint(why, Some(error.into()))
-        })
+    /// * `file`: of an optimizer with this progress.
+    pub(super) fn read(file: &Opened) -> Result<Self> {
+        read(file)
     }
 
     pub(super) fn to_json(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }
+}
+
+impl<P: Copy> Contents<P> {
+    /// The variables that were stepped.
+    pub(super) fn stepped(&self) -> impl Iterator<Item = &str> {
+        self.progress.0.keys().map(String::as_str)
+    }
+
+    /// What the optimizer had counted for a variable; nothing for one that was not stepped.
+    pub(super) fn progress_of(&self, name: &str) -> Option<P> {
+        self.progress.0.get(name).copied()
+    }
 
     /// Hyperparameters that are others in the file, one line each.
     pub(super) fn changed_hyperparameters<M: Method>(&self, params: &M) -> Vec<String> {
-        let here = hyperparameters(params);
+        let (file, here) = (&self.hyperparameters.0, hyperparameters(params).0);
         let said = |map: &BTreeMap<_, String>, name: &String| {
             map.get(name).map_or_else(|| format!("no {name}"), |value| format!("{name} = {value}"))
         };
-        let names =
-            self.hyperparameters.keys().chain(here.keys().filter(|name| !self.hyperparameters.contains_key(*name)));
-        let changed = names.filter(|name| self.hyperparameters.get(*name) != here.get(*name));
-        let line = |name| difference(M::NAME, said(&self.hyperparameters, name), said(&here, name), Here::Program);
+        let names = file.keys().chain(here.keys().filter(|name| !file.contains_key(*name)));
+        let changed = names.filter(|name| file.get(*name) != here.get(*name));
+        let line = |name| difference(M::NAME, said(file, name), said(&here, name), Here::Program);
         changed.map(line).collect()
     }
 
@@ -126,8 +152,8 @@ impl Contents {
     }
 }
 
-fn hyperparameters<M: Method>(params: &M) -> BTreeMap<String, String> {
-    params.hyperparameters().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+fn hyperparameters<M: Method>(params: &M) -> Unique<String> {
+    Unique(params.hyperparameters().into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// The name of a half variable's f32 copy among its state tensors.

@@ -1,21 +1,20 @@
 //! The table of rules that a checkpoint was saved under, and what has changed since.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Display,
-};
+use std::{collections::BTreeSet, fmt::Display};
 
 use serde::{Deserialize, Serialize};
 
+use super::unique::Unique;
 use crate::{Decision, Param, ParamPath, Regularizer, error::readable};
 
 /// What is declared for every parameter of a model, by path.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Declared(BTreeMap<String, Declaration>);
+pub(super) struct Declared(Unique<Declaration>);
 
 /// What is declared for one parameter; every number as text that reads back to the same bits.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Declaration {
     /// What the tensor is for; none for a field that was not looked into.
     role: Option<String>,
@@ -32,18 +31,19 @@ impl Declared {
             (path.as_str().to_owned(), declaration)
         });
         let params = regularizer.params().iter().map(|param| (param.path.as_str().to_owned(), Declaration::of(param)));
-        Self(unvisited.chain(params).collect())
+        Self(Unique(unvisited.chain(params).collect()))
     }
 
     /// What differs between the table in a file and the model's, one line each.
     pub(super) fn differences(&self, model: &Self) -> Vec<String> {
-        let paths: BTreeSet<_> = self.0.keys().chain(model.0.keys()).collect();
-        paths.into_iter().flat_map(|path| differences(path, self.0.get(path), model.0.get(path))).collect()
+        let (file, model) = (&self.0.0, &model.0.0);
+        let paths: BTreeSet<_> = file.keys().chain(model.keys()).collect();
+        paths.into_iter().flat_map(|path| differences(path, file.get(path), model.get(path))).collect()
     }
 
     /// Whether each of the two has a path that the other lacks, as after a change of a field's name.
     pub(super) fn may_be_renamed(&self, model: &Self) -> bool {
-        let lacks = |one: &Self, other: &Self| other.0.keys().any(|path| !one.0.contains_key(path));
+        let lacks = |one: &Self, other: &Self| other.0.0.keys().any(|path| !one.0.0.contains_key(path));
         lacks(self, model) && lacks(model, self)
     }
 }

@@ -19,11 +19,13 @@ use crate::{
 mod contents;
 mod declared;
 mod file;
+mod header;
 mod replace;
+mod unique;
 
 use contents::Contents;
 use declared::{Here, difference};
-use file::Opened;
+use file::{OLDER_COPY, Opened};
 
 /// Training to be resumed: saved by [`Checkpoint::save`], and what [`Checkpoint::load`] tells of the one it has loaded.
 ///
@@ -166,7 +168,7 @@ impl Checkpoint {
         optimizer.check(optimizer.params())?;
         let variables = Variables::of(varmap)?;
         let names = variables.names(optimizer)?;
-        let text = Contents::of(optimizer, &names, note).and_then(|contents| contents.to_json());
+        let text = Contents::of(optimizer, &names, note).to_json();
         let unwritable =
             |error| Error::CheckpointIo { path: path.to_owned(), action: "written", cause: io::Error::from(error) };
         let text = text.map_err(unwritable)?;
@@ -185,11 +187,12 @@ impl Checkpoint {
     /// its regularizer see the new values.
     ///
     /// The model and the optimizer are built as in the program that saved it; they may be on another device. The file is read into
-    /// memory as a whole.
+    /// memory as a whole, once its header is known to describe the variables here: one that claims to be large takes no memory.
     ///
     /// # Errors
     /// Everything is checked before anything is changed; only a device that fails while it is copied to leaves things half done.
-    /// * [`Error::CheckpointIo`]: the file cannot be read. [`Error::NotACheckpoint`]: it is cut off, or something else.
+    /// * [`Error::CheckpointIo`]: the file cannot be read. [`Error::NotACheckpoint`]: it is cut off, or something else, or says what
+    ///   no training says (a rate of NaN, a tensor in another's place, a name twice).
     /// * [`Error::CheckpointMismatch`]: it is of another optimizer or has other variables, shapes or dtypes.
     /// * [`Error::ChangedDeclarations`]: rules or hyperparameters have changed since.
     /// * [`Error::NotInVarMap`], [`Error::ReservedName`], as in [`save`](Self::save).
@@ -213,13 +216,9 @@ impl Checkpoint {
         let variables = Variables::of(varmap)?;
         let names = variables.names(optimizer)?;
         let file = Opened::read(path)?;
+        Misfits::of_optimizer(contents::optimizer(&file)?.as_deref(), M::NAME).refuse(path)?;
         let contents = Contents::read(&file)?;
-
-        let misfits = Misfits::of(&file, &contents, optimizer, &variables, &names);
-        if !misfits.lines.is_empty() {
-            let way_out = misfits.way_out();
-            return Err(Error::CheckpointMismatch { path: path.to_owned(), differences: misfits.lines, way_out });
-        }
+        Misfits::of(&file, &contents, optimizer, &variables, &names).refuse(path)?;
         let mut changed = contents.changed_hyperparameters(optimizer.params());
         changed.extend(contents.changed_master(optimizer));
         changed.extend(contents.changed_declarations(optimizer.params()));
@@ -227,19 +226,28 @@ impl Checkpoint {
             let may_be_renamed = contents.may_be_renamed(optimizer.params());
             return Err(Error::ChangedDeclarations { path: path.to_owned(), differences: changed, may_be_renamed });
         }
-        let progress = names.iter().map(|name| contents.progress_of(name, &file)).collect::<Result<_>>()?;
         let mut params = optimizer.params().clone();
         let (lr, regularizer) = params.shared_mut();
         *lr = contents.learning_rate;
-        regularizer.set_scale(contents.scale)?;
-        optimizer.check(&params)?;
+        let in_range = regularizer.set_scale(contents.scale).and_then(|()| optimizer.check(&params));
+        in_range.map_err(|error| {
+            if !changed.is_empty() {
+                return error;
+            }
+            // Under the same declarations it would not have been saved.
+            let why = format!("no step can be taken from it ({error}); {OLDER_COPY}");
+            file.no_checkpoint(why, Some(error.into()))
+        })?;
+        let progress = names.iter().map(|name| contents.progress_of(name).unwrap_or_default()).collect();
+        // Only now, when all that the file describes is known to be the model's, is so much memory taken.
+        let data = file.into_data()?;
 
         for (name, var) in &variables.0 {
-            file.copy(name, var)?;
+            data.copy(name, var)?;
         }
         for (name, kept) in names.iter().zip(optimizer.kept()) {
             let tensors = contents.state.iter().zip(contents::tensors(&kept));
-            tensors.into_iter().try_for_each(|(state, var)| file.copy(&state_name(name, state), var))?;
+            tensors.into_iter().try_for_each(|(state, var)| data.copy(&state_name(name, state), var))?;
             if let (Some(master), false) = (kept.master, contents::has_master(&contents.state)) {
                 master.restart(kept.var)?;
             }
@@ -293,7 +301,7 @@ struct Variables(Vec<(String, Var)>);
 impl Variables {
     fn of(varmap: &VarMap) -> Result<Self> {
         let variables = variables::by_name(varmap);
-        match variables.iter().find(|(name, _)| name == file::HEADER || name.starts_with(STATE)) {
+        match variables.iter().find(|(name, _)| name == header::NAME || name.starts_with(STATE)) {
             None => Ok(Self(variables)),
             Some((name, _)) => Err(Error::ReservedName { name: name.clone() }),
         }
@@ -324,18 +332,20 @@ struct Misfits {
 }
 
 impl Misfits {
+    /// * `file`: the name of the optimizer there; whether there is one is asked later.
+    fn of_optimizer(file: Option<&str>, here: &str) -> Self {
+        let line = file.filter(|name| *name != here).map(|name| difference("optimizer", name, here, Here::Program));
+        Self { lines: line.into_iter().collect(), ..Self::default() }
+    }
+
     fn of<M: Method>(
         file: &Opened,
-        contents: &Contents,
+        contents: &Contents<M::Progress>,
         optimizer: &Stepper<M>,
         variables: &Variables,
         names: &[&str],
     ) -> Self {
         let mut misfits = Self::default();
-        if contents.optimizer != M::NAME {
-            misfits.lines.push(difference("optimizer", &contents.optimizer, M::NAME, Here::Program));
-            return misfits;
-        }
         let misfitting = misfits.add_variables(file, variables);
         misfits.add_stepped(file, contents, variables, names);
         let states = contents::state(optimizer);
@@ -352,12 +362,13 @@ impl Misfits {
         // The optimizer's order may be that of a VarMap, which is another one in each run.
         kept.sort_unstable_by_key(|(name, _)| **name);
         for (name, kept) in kept {
-            if contents.progress.contains_key(*name) && !misfitting.contains(name) {
+            if contents.progress_of(name).is_some() && !misfitting.contains(name) {
                 // An f32 copy that only one of the two keeps is not among these.
                 let tensors = contents.state.iter().zip(contents::tensors(&kept));
                 misfits.lines.extend(tensors.filter_map(|(state, var)| misfit(file, &state_name(name, state), var)));
             }
         }
+        misfits.add_left_over(file, names, &states);
         misfits
     }
 
@@ -380,16 +391,40 @@ impl Misfits {
         misfitting
     }
 
-    fn add_stepped(&mut self, file: &Opened, contents: &Contents, variables: &Variables, names: &[&str]) {
+    fn add_stepped<P: Copy>(&mut self, file: &Opened, contents: &Contents<P>, variables: &Variables, names: &[&str]) {
         let stepped: HashSet<&str> = names.iter().copied().collect();
         for (name, _) in &variables.0 {
-            let (in_file, here) = match (contents.progress.contains_key(name), stepped.contains(name.as_str())) {
+            let (in_file, here) = match (contents.progress_of(name).is_some(), stepped.contains(name.as_str())) {
                 (true, false) => ("stepped by the optimizer", "not stepped"),
                 (false, true) if file.info(name).is_some() => ("not stepped by the optimizer", "stepped"),
                 _ => continue,
             };
             self.lines.push(difference(name, in_file, here, Here::Program));
         }
+        let known: HashSet<&str> = variables.0.iter().map(|(name, _)| name.as_str()).collect();
+        // One whose tensor is there is reported as an unknown variable.
+        let unknown = contents.stepped().filter(|name| !known.contains(name) && file.info(name).is_none());
+        let line = |name| difference(name, "stepped by the optimizer", "no such variable", Here::Program);
+        self.lines.extend(unknown.map(line));
+    }
+
+    /// State that nothing asks for; all of it, where variables or names of state are others, is known by then.
+    fn add_left_over(&mut self, file: &Opened, names: &[&str], states: &[String]) {
+        if !self.lines.is_empty() {
+            return;
+        }
+        let asked: HashSet<String> =
+            names.iter().flat_map(|name| states.iter().map(|state| state_name(name, state))).collect();
+        let left_over = file.names().into_iter().filter(|name| name.starts_with(STATE) && !asked.contains(name));
+        self.lines.extend(left_over.map(|name| difference(name, "a tensor", "no such state", Here::Program)));
+    }
+
+    fn refuse(self, path: &Path) -> Result<()> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        let way_out = self.way_out();
+        Err(Error::CheckpointMismatch { path: path.to_owned(), differences: self.lines, way_out })
     }
 
     fn way_out(&self) -> &'static str {

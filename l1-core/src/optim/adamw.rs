@@ -138,6 +138,7 @@ pub type ProxAdamW = Stepper<ParamsProxAdamW>;
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Progress {
     /// k: gradients seen so far.
+    #[serde(deserialize_with = "crate::exact::count")]
     steps: i32,
 }
 

@@ -48,6 +48,13 @@ fn an_associated_type_is_bounded_in_place_of_its_parameter() {
 }
 
 #[test]
+fn no_predicate_begins_with_what_reads_as_generics() {
+    let source = "struct A<T: Net>(<T>::Layer, Vec<<T>::Head>, <Vec<T>>::Item, <&'static T>::Item);";
+    let expected = ["T :: Layer : R", "T :: Head : R", "< Vec < T > > :: Item : R", "< & 'static T > :: Item : R"];
+    assert_eq!(predicates(source), expected);
+}
+
+#[test]
 fn names_that_only_look_like_a_parameter_ask_for_nothing() {
     let source = "struct A<T, const N: usize>(::T, t::T, T!(), [u8; N], Buffer<N>, Buffer<{ size::<T>() }>);";
     assert!(predicates(source).is_empty());

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-//! What the macro writes ([`expansions`], [`bounds`]), what it refuses ([`mistakes`]), and that it survives anything
-//! ([`random`]).
+//! What the macro writes ([`expansions`], [`bounds`]), what it refuses ([`mistakes`]), and that it survives anything and points to
+//! what it refuses ([`random`]).
 
 mod bounds;
 mod expansions;

@@ -1,114 +1,170 @@
-//! Whatever stands in `#[l1(..)]`, the macro answers with an implementation, and with mistakes where it refuses.
+//! Whatever stands in `#[l1(..)]` and around it, the macro answers with an implementation, or with mistakes, each of which points
+//! to a token of the input.
 
-use proc_macro2::TokenStream;
+mod changes;
+mod pieces;
+mod places;
+mod types;
+
+use proc_macro2::extra::invalidate_current_thread_spans;
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use quote::quote_spanned;
 use rand::prelude::*;
 use rand::rngs::StdRng;
-use syn::{File, Item};
+use syn::{DeriveInput, File, Item};
 
-/// Pieces of attributes: keys, values, and what belongs in neither.
-#[rustfmt::skip]
-const PIECES: &[&str] = &[
-    "lambda", "l2", "positive", "decay", "bias", "norm", "scale", "role", "skip", "opaque", "with", "rename", "flatten",
-    "crate", "bound", "transparent", "lamda", "curve", "group", "unscaled", "element", "mcp", "output", "(3.0)", "(2, 2)", "self", "r#type", "=", "=", "=", "=", ",", ",", ",", "0.1", "1", "-1",
-    "1e400", "0.1f32", "1u8", "0x10", "99999999999999999999999999999999999999999", "true", "false", "\"a.b\"", "\"\"", "\" \"",
-    "\"T: Clone\"", "\"T:\"", "'c'", "b'c'", "c\"c\"", "weight", "buffer", "a::b", "::l1", "f::<A, B>()", "(1 2)", "()", "(, )",
-    "{ 1 }", "[0; 3]", "{ let }", "|x, y| x", "'a", "::", "<", ">", "&", "!", "#", "#[l1]", ";", "..", "?", "$", "as", "match", "_",
-];
+use changes::show;
+use places::{Mistake, Places, mistakes};
 
-/// Types with places for attributes.
-const TYPES: &[&str] = &[
-    "@ struct A { @ a: T, @ b: Linear, @ @ c: Option<U> }",
-    "@ struct A<T: Net>(@ T::Layer, @ Vec<T>);",
-    "@ @ struct A(@ Linear);",
-    "@ struct A;",
-    "@ enum A<'a, T, const N: usize> { One(@ &'a T), @ Two { @ a: [T; N], b: u8 }, Three, Four(@ T, @ u8) }",
-    "@ enum A {}",
-    "@ union A { @ a: u8 }",
-    "@ struct A<@ T>(PhantomData<T>) where T: Clone;",
-];
+/// What the macro has answered to many inputs.
+#[derive(Debug, Default)]
+struct Answers {
+    implementations: usize,
+    refusals: usize,
+    /// Inputs that are no type: the answer is syn's.
+    no_types: usize,
+    /// Mistakes in those that point nowhere.
+    nowhere: usize,
+}
 
-const WELL_FORMED: &[&str] = &[
-    "#[l1(lambda = 0.1, bias)]",
-    "#[l1(lambda = f::<A, B>(1, 2), l2 = self.x, positive = false)]",
-    "#[l1(skip = \"frozen\", rename = \"a.b\")]",
-    "#[l1(with = a::b, scale = 2)]",
-    "#[l1(flatten, norm)]",
-    "#[l1(lambda = 0.1, group = output, unscaled, element = 0.01)]",
-    "#[l1(lambda = self.x, curve = mcp(3), group = block(2, 2))]",
-    "#[l1(curve = scad(self.gamma), group = dim(N))]",
-    "#[l1(crate = a::b, bound = \"T: Clone\", transparent)]",
-];
+impl Answers {
+    fn count(&self) -> usize {
+        self.implementations + self.refusals + self.no_types
+    }
 
-fn attribute(random: &mut StdRng) -> String {
-    let pieces = |random: &mut StdRng, most: usize| -> String {
-        let count = random.random_range(0..=most);
-        (0..count).map(|_| PIECES[random.random_range(0..PIECES.len())]).collect::<Vec<_>>().join(" ")
-    };
-    match random.random_range(0..10) {
-        0..3 => String::new(),
-        3..5 => WELL_FORMED[random.random_range(0..WELL_FORMED.len())].to_owned(),
-        5 => ["#[l1]", "#[l1 = 1]", "#[l1[bias]]", "#[l1{}]", "#[l1()]"][random.random_range(0..5)].to_owned(),
-        6..8 => {
-            // A well-formed one with something put into it.
-            let attribute = WELL_FORMED[random.random_range(0..WELL_FORMED.len())];
-            let inside: Vec<&str> = attribute["#[l1(".len()..attribute.len() - 2].split(' ').collect();
-            let at = random.random_range(0..=inside.len());
-            let (before, after) = inside.split_at(at);
-            format!("#[l1({} {} {})]", before.join(" "), pieces(random, 2), after.join(" "))
+    /// Fails if the macro answers with anything but one implementation or mistakes that point into the input.
+    fn add(&mut self, tokens: &TokenStream) {
+        let answer = crate::expand::derive(tokens.clone());
+        let mistakes = mistakes(&answer);
+        let Ok(input) = syn::parse2::<DeriveInput>(tokens.clone()) else {
+            // Something may be missing behind the last token, so that there is none to point to. A compiler hands over whole types,
+            // and inside of them what closes a group follows.
+            let (nowhere, somewhere): (Vec<_>, Vec<_>) = mistakes.iter().partition(|mistake| mistake.is_nowhere());
+            assert!(!mistakes.is_empty(), "{} became {answer}", show(tokens));
+            point_into(tokens, somewhere);
+            self.nowhere += nowhere.len();
+            self.no_types += 1;
+            return;
+        };
+        let items = syn::parse2(answer.clone()).map_or_else(|_| Vec::new(), |file: File| file.items);
+        let implementations = items.iter().filter(|item| matches!(item, Item::Impl(_))).count();
+        if !has_name_of_nothing(&input) {
+            assert_eq!((implementations, items.len()), (1, 1 + mistakes.len()), "{} became {answer}", show(tokens));
         }
-        _ => format!("#[l1({})]", pieces(random, 9)),
+        *if mistakes.is_empty() { &mut self.implementations } else { &mut self.refusals } += 1;
+        point_into(tokens, &mistakes);
     }
 }
 
-fn source(random: &mut StdRng) -> String {
-    let ty = TYPES[random.random_range(0..TYPES.len())];
-    ty.split_inclusive('@').map(|part| part.replace('@', &attribute(random))).collect()
+/// Fails if one of the mistakes is somewhere else.
+fn point_into<'m>(tokens: &TokenStream, mistakes: impl IntoIterator<Item = &'m Mistake>) {
+    let places = Places::of(tokens);
+    for mistake in mistakes {
+        let points = [&mistake.first, &mistake.last].into_iter().all(|place| places.contain(place));
+        assert!(points, "{mistake:?} points to nothing in {}", show(tokens));
+    }
 }
 
-/// Fails if `source` makes the macro answer with anything but mistakes and one implementation.
-fn check(source: &str, tokens: TokenStream) -> bool {
-    let output = crate::expand::derive(tokens);
-    let Ok(file) = syn::parse2::<File>(output.clone()) else {
-        panic!("{source} became {output}");
+/// syn reads `_` as the name of a field or type parameter, which no compiler does, and which nothing written can name again.
+fn has_name_of_nothing(input: &DeriveInput) -> bool {
+    let fields: Vec<&syn::Field> = match &input.data {
+        syn::Data::Struct(data) => data.fields.iter().collect(),
+        syn::Data::Enum(data) => data.variants.iter().flat_map(|variant| &variant.fields).collect(),
+        syn::Data::Union(data) => data.fields.named.iter().collect(),
     };
-    let implementations = file.items.iter().filter(|item| matches!(item, Item::Impl(_))).count();
-    let mistakes = file.items.iter().filter(|item| matches!(item, Item::Macro(_))).count();
-    assert_eq!(implementations + mistakes, file.items.len(), "{source} became {output}");
-    assert!(implementations == 1 || mistakes > 0, "{source} became {output}");
-    mistakes > 0
+    let names = fields.into_iter().filter_map(|field| field.ident.as_ref());
+    names.chain(input.generics.type_params().map(|param| &param.ident)).any(|name| name == "_")
+}
+
+/// Reads `source` with places that hold until the next call.
+fn read(source: &str) -> Option<TokenStream> {
+    // Or the places of all inputs would be kept to the end.
+    invalidate_current_thread_spans();
+    source.parse().ok()
 }
 
 #[test]
-fn random_attributes_never_panic() {
+fn random_attributes_are_answered_where_they_are_mistaken() {
     let mut random = StdRng::seed_from_u64(0);
-    let (mut accepted, mut refused) = (0_u32, 0_u32);
-    while accepted + refused < 100_000 {
-        let source = source(&mut random);
-        let Ok(tokens) = source.parse() else {
-            panic!("pieces are tokens: {source}");
-        };
-        if check(&source, tokens) {
-            refused += 1;
-        } else {
-            accepted += 1;
-        }
+    let mut answers = Answers::default();
+    while answers.count() < 100_000 {
+        let source = types::annotated(&mut random);
+        answers.add(&read(&source).expect("pieces are tokens"));
     }
     // Both ways are walked often, or the generator is worth nothing.
-    assert!(accepted > 3_000 && refused > 50_000, "{accepted} accepted, {refused} refused");
+    assert!(answers.implementations > 3_000 && answers.refusals > 50_000, "{answers:?}");
+    assert_eq!(answers.no_types, 0, "{answers:?}");
 }
 
 #[test]
-fn random_tokens_in_place_of_a_type_never_panic() {
-    let words =
-        ["struct", "enum", "union", "A", "{", "}", "(", ")", "a", ":", ",", ";", "T", "<", ">", "#[l1(bias)]", "pub"];
+fn random_token_streams_are_answered_where_they_are_mistaken() {
     let mut random = StdRng::seed_from_u64(1);
-    for _ in 0..10_000 {
-        let count = random.random_range(0..10);
-        let source: Vec<&str> = (0..count).map(|_| words[random.random_range(0..words.len())]).collect();
-        let source = source.join(" ");
-        // Unbalanced delimiters are no token stream.
-        if let Ok(tokens) = source.parse() {
-            check(&source, tokens);
+    let mut answers = Answers::default();
+    while answers.count() < 100_000 {
+        let source = match random.random_range(0..10) {
+            0 => pieces::soup(&mut random, 5),
+            1..3 => types::annotated(&mut random),
+            _ => types::item(&mut random),
+        };
+        // Some names and literals are no tokens side by side.
+        let Some(mut tokens) = read(&source) else { continue };
+        for _ in 0..random.random_range(0..6_u32).saturating_sub(3) {
+            tokens = changes::change(tokens, &mut random);
         }
+        answers.add(&tokens);
     }
+    assert!(answers.implementations > 10_000 && answers.refusals > 30_000, "{answers:?}");
+    // Few end too early: about one of a hundred.
+    assert!(answers.nowhere < 3_000, "{answers:?}");
+}
+
+/// Deeper than anybody writes, and as deep as rustc lets macros nest.
+const DEPTH: usize = 128;
+
+#[test]
+fn deep_nesting_is_answered() {
+    let nest = |open: &str, inside: &str, close: &str| open.repeat(DEPTH) + inside + &close.repeat(DEPTH);
+    let values = [
+        ("(", "1", ")"),
+        ("[", "1", "]"),
+        ("{", "1", "}"),
+        ("-", "1", ""),
+        ("&", "x", ""),
+        ("f(", "1", ")"),
+        ("if x {", "1", "} else { 2 }"),
+    ];
+    let types = [
+        ("Vec<", "T", ">"),
+        ("(", "T", ",)"),
+        ("&", "T", ""),
+        ("fn(", "T", ")"),
+        ("<", "T", " as A>::B"),
+        ("[", "T", "; 1]"),
+    ];
+    let mut sources = Vec::new();
+    for (open, inside, close) in values {
+        let value = nest(open, inside, close);
+        sources.extend(["lambda", "curve", "with"].map(|key| format!("struct A(#[l1({key} = {value})] B);")));
+        sources.push(format!("struct A(#[l1(lambda = 1, curve = mcp({value}))] [B; {value}]);"));
+    }
+    sources.extend(types.map(|(open, inside, close)| format!("struct A<T>({});", nest(open, inside, close))));
+    sources.extend(
+        [("(", ")"), ("[", "]"), ("{", "}")].map(|(open, close)| format!("#[l1({})] struct A;", nest(open, "", close))),
+    );
+    let mut answers = Answers::default();
+    for source in &sources {
+        answers.add(&read(source).expect("these are tokens"));
+    }
+    assert_eq!((answers.count(), answers.no_types), (sources.len(), 0), "{answers:?}");
+
+    // As if one macro had handed the value to the next, and that to the next.
+    let mut value = read("0.5").expect("a number is a token");
+    let place = value.clone().into_iter().next().map(|token| token.span()).expect("a number is a token");
+    for _ in 0..DEPTH {
+        let mut group = Group::new(Delimiter::None, value);
+        group.set_span(place);
+        value = TokenTree::from(group).into();
+    }
+    answers.add(&quote_spanned!(place=> struct A(#[l1(lambda = #value)] B);));
+    assert!(answers.implementations > 10, "{answers:?}");
 }
