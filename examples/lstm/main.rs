@@ -27,7 +27,7 @@ struct Args {
     /// Of the initial weights
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Strength of the penalty [default: the one of LAMBDAS that forecasts 1881 to 1920 best]
+    /// Strength of the penalty [default: of six that are tried, the one that forecasts 1881 to 1920 best]
     #[arg(long, value_parser = run::positive)]
     lambda: Option<f64>,
     /// Cells of the LSTM
@@ -53,10 +53,9 @@ impl Args {
     }
 }
 
-/// The last year that λ and the autoregression's order are tried out from, and the last that all learn from: those of Weigend,
-/// Rumelhart & Huberman, *Generalization by weight-elimination with application to forecasting* (NIPS 1990), who made networks on this
-/// very series smaller by a penalty.
+/// The last year that is learned from while λ and the autoregression's order are chosen.
 const TRIED: u32 = 1880;
+/// The last year that is learned from; those after TRIED choose λ and the order before that.
 const LEARNED: u32 = 1920;
 
 /// The strengths that are tried.
