@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use candle_core::DType;
@@ -701,7 +701,7 @@ fn what_is_no_file_is_refused_or_read_to_its_end() {
     let Training { opt, varmap, .. } = &mut offered.training;
     let error = opt.load(offered.folder.path(), varmap).unwrap_err();
     assert!(matches!(error, Error::CheckpointIo { action: "read", .. }), "{error}");
-    let error = opt.load(Path::new("/dev/null"), varmap).unwrap_err();
+    let error = opt.load("/dev/null".as_ref(), varmap).unwrap_err();
     assert!(matches!(error, Error::NotACheckpoint { .. }), "{error}");
 
     let pipe = offered.folder.path().join("pipe");

