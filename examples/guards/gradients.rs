@@ -87,14 +87,14 @@ pub(crate) fn starved_layer(quick: bool) -> Result<()> {
         let l1 = (net.fc1.weight().abs()?.sum_all()? + net.fc2.weight().abs()?.sum_all()?)?;
         sgd.backward_step(&(data_loss + (l1 * LAMBDA)?)?)?;
     }
-    println!("\nfc1 has not learned, it has starved. With l1, before training:");
+    println!("\nThe loss stays high: fc1 has not learned, it has starved. With l1, before training:");
     let varmap = VarMap::new();
     let net = Net::new(&varmap)?;
     let regularizer = net.regularizer()?;
     says(refused(regularizer.check_gradients(&net.loss(Norm::Fused, &x, &y)?))?);
     println!("and, for those who want to know it for certain:");
     says(refused(regularizer.check_gradients_with(|| net.loss(Norm::Fused, &x, &y)))?);
-    println!("The way out, `candle_nn::ops::layer_norm_slow`, with ProxAdamW:");
+    println!("The way out, `candle_nn::ops::layer_norm_slow`, with ProxAdamW:.");
     let mut opt = ProxAdamW::new(varmap.all_vars(), ParamsProxAdamW { lr: 0.01, ..ParamsProxAdamW::new(regularizer) })?;
     for _ in 0..steps {
         opt.backward_step(&net.loss(Norm::WithBackward, &x, &y)?)?;

@@ -38,8 +38,7 @@ fn main() -> Result<()> {
     twice::no_gradient_in_the_loss()?;
     half::lost_threshold()?;
     files::changed_declaration(&mut folder)?;
-    println!("\nNone of the refused steps and loads has changed a weight.");
-    println!("{}", folder.summary());
+    println!("\n{}", folder.summary());
     Ok(())
 }
 

@@ -54,7 +54,8 @@ pub enum Error {
     /// says which.
     ///
     /// Cure: what the message offers: add `bias` or `norm` to the attribute, build frozen layers from a VarBuilder over
-    /// a VarMap, or remove the declaration. (One on the struct may pass over fields.)
+    /// a VarMap, or remove the declaration. (One on the struct may pass over fields.) What `to_dtype`, `t()` or a copy
+    /// makes of a variable is frozen: keep the variable in the model, and cast in the forward pass.
     #[error("{path}: {declared} reaches no parameter: {why}")]
     Unreached {
         /// The field that carries the declaration, or "rule `PATTERN`".

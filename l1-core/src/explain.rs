@@ -106,8 +106,7 @@ impl Obstacle {
                 "frozen (not a variable)",
                 "frozen tensors (not variables)",
                 format!(
-                    "Build it from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train it, or remove the {noun}. (What \
-                     `to_dtype`, `t()` or a copy makes of a variable is none: keep the variable, and cast in the forward pass)"
+                    "Build it from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train it, or remove the {noun}"
                 ),
             ),
             Reason::View(path) => {

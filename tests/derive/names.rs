@@ -138,7 +138,8 @@ fn a_skip_of_a_foreign_type_holds_against_rules_by_its_name() {
     }
     let varmap = VarMap::new();
     let gru = GRU::new(2, 3, GRUConfig::default(), builder(&varmap).pp("gru")).unwrap();
-    let net = Net { gru, fc: linear_no_bias() };
+    let fc = candle_nn::linear_no_bias(3, 2, builder(&varmap).pp("fc")).unwrap();
+    let net = Net { gru, fc };
     let build = || Regularizer::builder().model(&net).vars(&varmap);
     let regularizer = build().rule("*", Penalty::l1(0.1)).build().unwrap();
     assert_eq!(decisions(&regularizer), ["fc.weight: penalized (lambda = 0.1)"]);
@@ -372,7 +373,8 @@ fn a_scale_around_a_field_multiplies_rules_too() {
     }
     let varmap = VarMap::new();
     let gru = GRU::new(2, 3, GRUConfig::default_no_bias(), builder(&varmap).pp("encoder.gru")).unwrap();
-    let net = Net { encoder: Encoder { fc: linear_no_bias(), gru } };
+    let fc = candle_nn::linear_no_bias(3, 2, builder(&varmap).pp("encoder.fc")).unwrap();
+    let net = Net { encoder: Encoder { fc, gru } };
     let regularizer = Regularizer::builder().model(&net).vars(&varmap).rule("*", Penalty::l1(0.5)).build().unwrap();
     assert_eq!(regularizer.penalized().count(), 3);
     assert!(regularizer.penalized().all(|(_, penalty)| penalty.lambda() == 0.25));

@@ -186,6 +186,9 @@ fn act_on_tensor(
             let rule = &rules[index];
             if Some(index) == winner {
                 for (demand, outcome) in act(rule, place, &of_model, found)? {
+                    if rule.force && outcome.is_ok() {
+                        note_overruled(places, demand, found);
+                    }
                     matched[index].note(demand, name, outcome);
                 }
             } else {
@@ -197,6 +200,17 @@ fn act_on_tensor(
         }
     }
     Ok(())
+}
+
+/// Excuses the declarations whose place a forced rule has taken.
+fn note_overruled(places: &[Place], demand: Demand, found: &mut Found) {
+    for place in places {
+        if let At::Shown(index) = place.at {
+            let overruled = &mut found.entries[index].overruled;
+            overruled.penalty |= demand != Demand::Decay;
+            overruled.decay |= demand != Demand::Penalty;
+        }
+    }
 }
 
 /// Takes away what the model says where a forced rule speaks.
@@ -232,9 +246,6 @@ fn act(
             let skip = found.declared((), rule.origin());
             let entry = entry_at(place, found);
             (entry.closed, entry.skip) = (Some(Reason::Skipped(Some(reason))), Some(skip.number));
-            if rule.force {
-                entry.overruled = Overruled { penalty: true, decay: true };
-            }
             Ok(vec![(Demand::Skip, Ok(()))])
         }
         // A role for all that is declared there is not for this rule to change, unless it is forced.
@@ -284,10 +295,6 @@ fn declare(
         entry.penalty = Some(Declared { value, ..penalty });
     }
     entry.decay = decay.or(entry.decay);
-    if rule.force && kept.is_none() {
-        entry.overruled.penalty |= says.penalty.is_some();
-        entry.overruled.decay |= says.decay.is_some();
-    }
     let outcome = |is_taken: bool| match (&kept, is_taken) {
         (_, true) => Err(Obstacle::Attribute),
         (Some(obstacle), _) => Err(obstacle.clone()),
