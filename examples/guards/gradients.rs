@@ -94,7 +94,7 @@ pub(crate) fn starved_layer(quick: bool) -> Result<()> {
     says(refused(regularizer.check_gradients(&net.loss(Norm::Fused, &x, &y)?))?);
     println!("and, for those who want to know it for certain:");
     says(refused(regularizer.check_gradients_with(|| net.loss(Norm::Fused, &x, &y)))?);
-    println!("The way out, `candle_nn::ops::layer_norm_slow`, with ProxAdamW:.");
+    println!("The way out, `candle_nn::ops::layer_norm_slow`, with ProxAdamW:");
     let mut opt = ProxAdamW::new(varmap.all_vars(), ParamsProxAdamW { lr: 0.01, ..ParamsProxAdamW::new(regularizer) })?;
     for _ in 0..steps {
         opt.backward_step(&net.loss(Norm::WithBackward, &x, &y)?)?;

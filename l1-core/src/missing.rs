@@ -45,7 +45,7 @@ pub enum MissingCause {
 pub(crate) const NORMS: &str = "candle's LayerNorm and RmsNorm have no backward on contiguous input; train with \
                      `candle_nn::ops::layer_norm_slow`, `RmsNorm::forward_diff`";
 const STOPS: &str = "candle's `softmax_last_dim` (train with `candle_nn::ops::softmax`) or `rope` (`rope_slow`), `detach`, a \
-                     comparison, …";
+                     comparison or the like";
 
 impl fmt::Display for MissingCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

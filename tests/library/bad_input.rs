@@ -127,9 +127,10 @@ fn a_penalized_variable_without_a_gradient_is_refused_with_the_likely_cause() {
     assert_refused(
         |model, grads| drop(grads.remove(&model.second)),
         "second: penalized, but the loss gave it no gradient, so that the penalty alone would shrink it. Is it used in the forward \
-         pass? If not in every batch, set `on_missing_gradient` to `Skip`; if it is never to be penalized, declare `#[l1(skip)]`. If it \
-         is used, something behind it stops gradients: candle's `softmax_last_dim` (train with `candle_nn::ops::softmax`), `detach`, \
-         a comparison, …",
+         pass? If it is, something behind it stops gradients: candle's `softmax_last_dim` (train with `candle_nn::ops::softmax`) or \
+         `rope` (`rope_slow`), `detach`, a comparison or the like. If it is never to be penalized, declare `#[l1(skip)]` (or \
+         `.skip(pattern, why)` beside rules for names). If it sits out some batches, an optimizer's `on_missing_gradient` can pass \
+         over it",
     );
 }
 
