@@ -116,15 +116,18 @@ impl ParamsProxAdamW {
 ///
 /// # Half types
 /// Moments of bf16 and f16 variables are kept in f32, but the weights are rounded: a move below half an ulp of a weight is
-/// lost, so that fixed points are stationary up to `ulp(w)/(2p)` only. Where that takes back all that the penalty does to a tensor, a
-/// [`tracing`] warning says so, once for each parameter, with its path and the numbers (for those who have a subscriber:
-/// `tracing_subscriber::fmt::init()`). It is looked for after 1, 10, 100 and every 1000 steps, with p as it is then.
+/// lost, so that fixed points are stationary up to `ulp(w)/(2p)` only. Where that takes back more than 95 % of the moves of a tensor's
+/// penalty, a [`tracing`] warning says so, with the parameter's path and the numbers (for those who have a subscriber:
+/// `tracing_subscriber::fmt::init()`). It is looked for after 1, 10, 100 and every 1000 steps, with p as it is then, and said once for
+/// each parameter, and anew where the penalty was effective in between. A warm-up from a tiny learning rate is so warned of at its
+/// start.
 ///
 /// With [`master_weights`](ParamsProxAdamW::master_weights) nothing is lost: an f32 copy is stepped as the weights of an f32 model would
 /// be by the same gradients, and its rounding is what the model has. A zero of the copy is a zero of the weight, exactly. (f16 has
 /// more of them: what is below 3e-8 rounds to 0, and comes back if the copy grows.) Entries that others have changed between two
-/// steps, as `VarMap::load` does, the copy takes from the weights. It costs 8 bytes a weight, for the copy and its gradient, and two
-/// passes; [`Checkpoint`](crate::Checkpoint)s keep the copy.
+/// steps, as `VarMap::load` does, the copy takes from the weights. It costs 8 bytes a weight, for the copy and its gradient (12
+/// in tensors of up to 65536 weights, which are stepped side by side), and three light passes: the copy follows the weights, the
+/// gradient is widened, the copy is rounded. [`Checkpoint`](crate::Checkpoint)s keep the copy.
 ///
 /// # Errors
 /// * `new`: a hyperparameter out of its range, a decay above 1/lr, no penalized or decayed parameter at all or none among the variables

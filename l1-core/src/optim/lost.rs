@@ -1,8 +1,11 @@
 //! Penalties that do nothing, because rounding takes their move back: a threshold below half an ulp of bf16 or f16 weights.
 //!
-//! What is asked is exact for every curve and group: a step of the penalty alone is taken in f64, from the weights as they are. If it
-//! moves something, and all of it rounds back, the penalty is lost, and a `tracing` warning says so, once for each variable. That costs
-//! some passes over the weights, so it is asked when the optimizer is made and then ever more seldom.
+//! What is asked is exact for every curve and group: a step of the penalty alone is taken in f64, from the weights as they are. If all
+//! but a few of the weights that it moves round back, the penalty is lost, and a `tracing` warning says so, once for each variable
+//! until a later look finds it effective. That costs some passes over the weights, so it is asked when the optimizer is made and then
+//! ever more seldom, and not at all where nobody listens.
+
+use std::mem;
 
 use candle_core::{DType, Device, Result as CandleResult, Tensor, Var};
 use half::{bf16, f16};
@@ -13,6 +16,11 @@ use crate::{
     error::readable,
     kernel::{self, OptimizerStep, SgdStep, Source, Work, distance::wide, is_half},
 };
+
+/// A penalty is lost where fewer of the moved weights than this share stay moved. Not only where none does: weights drawn around 0
+/// include some that are so small that every move survives, a share of about the move over half an ulp of the largest. Where that is
+/// a twentieth, the penalty acts on those that are all but 0 as it is, and the layer's size is in the others.
+const EFFECTIVE: f64 = 0.05;
 
 /// Which variables something has been said of.
 #[derive(Debug)]
@@ -49,7 +57,9 @@ impl Lost {
         alone: impl FnOnce(Penalty) -> Option<OptimizerStep>,
         remedy: &str,
     ) {
-        if !is_half(var.dtype()) || self.0.get(index).is_none_or(|said| *said) {
+        let Some(said) = self.0.get_mut(index).filter(|_| is_half(var.dtype())) else { return };
+        // What nobody hears is not said: a subscriber may come later.
+        if !tracing::enabled!(tracing::Level::WARN) {
             return;
         }
         let penalty = regularizer.get(var).and_then(|param| regularizer.penalty_of(param));
@@ -57,22 +67,29 @@ impl Lost {
         let penalty = step.penalty();
         let (path, dtype) = (vars::path(index, var, regularizer), var.dtype().as_str());
         match find(var, state, &step) {
-            Ok(None) => return,
-            Ok(Some(Move { step, smallest, half_ulp })) => tracing::warn!(
-                parameter = %path,
-                dtype,
-                step,
-                lambda = penalty.lambda(),
-                penalty = %penalty,
-                smallest_weight = smallest,
-                half_ulp,
-                "{path}: the penalty by itself does nothing: at a step of {} it moves every weight by less than half an ulp, and \
-                 rounding to {dtype} takes that back (half an ulp of the smallest weight, {}, is {}). Raise the learning rate or λ, \
-                 keep the weights in f32, or {remedy}",
-                short(step),
-                short(smallest),
-                short(half_ulp),
-            ),
+            Ok(Found::NoMove) => {}
+            Ok(Found::Effective) => *said = false,
+            _ if mem::replace(said, true) => {}
+            Ok(Found::Lost { step, moved, stuck, smallest }) => {
+                let half_ulp = half_ulp(smallest, var.dtype());
+                tracing::warn!(
+                    parameter = %path,
+                    dtype,
+                    step,
+                    lambda = penalty.lambda(),
+                    penalty = %penalty,
+                    stuck = stuck as f64 / moved as f64,
+                    smallest_weight = smallest,
+                    half_ulp,
+                    "{path}: the penalty by itself does next to nothing: of the weights that it moves at a step of {}, {} % move by at \
+                     most half an ulp, and rounding to {dtype} takes that back (half an ulp of the smallest of them, {}, is {}). \
+                     Raise the learning rate or λ, keep the weights in f32, or {remedy}",
+                    short(step),
+                    percent(stuck, moved),
+                    short(smallest),
+                    short(half_ulp),
+                );
+            }
             // It is no reason to fail a step that has been taken, nor an optimizer whose weights are yet to be loaded. If it is more
             // than that, the next step fails by itself.
             Err(error) => tracing::warn!(
@@ -82,7 +99,6 @@ impl Lost {
                 "{path}: whether rounding to {dtype} takes the penalty's move back could not be found out: {error}"
             ),
         }
-        self.0[index] = true;
     }
 }
 
@@ -91,45 +107,62 @@ fn short(value: f64) -> String {
     readable(format!("{value:.2e}").parse().unwrap_or(value))
 }
 
-/// A move that is lost.
-struct Move {
-    /// The largest step.
-    step: f64,
-    /// The smallest weight that is not 0, without its sign.
-    smallest: f64,
-    /// There.
-    half_ulp: f64,
+/// Tenths of a percent, rounded down: 100 is all of them.
+fn percent(some: u64, of: u64) -> String {
+    short((1000 * some / of.max(1)) as f64 / 10.0)
 }
 
-fn find(var: &Var, state: &[Var], step: &OptimizerStep) -> Result<Option<Move>> {
+/// What becomes of a penalty's move.
+enum Found {
+    /// There is none.
+    NoMove,
+    /// Enough of it survives rounding.
+    Effective,
+    Lost {
+        /// The largest step.
+        step: f64,
+        /// How many weights are moved.
+        moved: u64,
+        /// How many of those round back to what they were.
+        stuck: u64,
+        /// The smallest of these, without its sign.
+        smallest: f64,
+    },
+}
+
+fn find(var: &Var, state: &[Var], step: &OptimizerStep) -> Result<Found> {
     let second_moment = match step {
         OptimizerStep::AdamW(_) => state.last(),
         _ => None,
     };
     let pieces = Pieces::of(step.penalty().group(), var);
-    let (mut is_any_moved, mut smallest, mut largest_step) = (false, f64::INFINITY, 0.0);
+    let (mut moved, mut stuck, mut to_come) = (0, 0, var.elem_count() as u64);
+    let (mut smallest, mut largest_step) = (f64::INFINITY, 0.0);
     for from in pieces.starts() {
         let second_moment = second_moment.map(|v| wide(&pieces.get(v, from)?)).transpose()?;
         largest_step = f64::max(largest_step, longest(step, second_moment.as_deref()));
-        let (before, after) = moved(&pieces.get(var, from)?, second_moment, step)?;
+        let (before, after) = stepped(&pieces.get(var, from)?, second_moment, step)?;
+        to_come -= before.len() as u64;
         let noise = if pieces.are_entries() { 0.0 } else { noise(&before) };
-        for (before, after) in before.into_iter().zip(after).filter(|(before, _)| before.is_finite()) {
-            if (after - before).abs() > noise {
-                is_any_moved = true;
-                if rounded(after, var.dtype()) != before {
-                    return Ok(None);
+        for (before, after) in before.into_iter().zip(after) {
+            // A 0 has nothing to lose.
+            if before.is_finite() && before != 0.0 && (after - before).abs() > noise {
+                moved += 1;
+                if rounded(after, var.dtype()) == before {
+                    stuck += 1;
+                    smallest = smallest.min(before.abs());
                 }
             }
-            if before != 0.0 {
-                smallest = smallest.min(before.abs());
-            }
+        }
+        // If all that are to come were moved and stuck, it would still be enough.
+        if moved > 0 && (moved - stuck) as f64 >= EFFECTIVE * (moved + to_come) as f64 {
+            return Ok(Found::Effective);
         }
     }
-    let half_ulp = half_ulp(smallest, var.dtype());
-    Ok(is_any_moved.then_some(Move { step: largest_step, smallest, half_ulp }))
+    Ok(if moved > 0 { Found::Lost { step: largest_step, moved, stuck, smallest } } else { Found::NoMove })
 }
 
-/// A tensor in pieces of whole groups, so that there is never a large one in f64. Most often the first of them tells.
+/// A tensor in pieces of whole groups, so that there is never a large one in f64. Most often the first few of them tell.
 enum Pieces {
     /// So many entries, in any order.
     Entries(usize),
@@ -194,7 +227,7 @@ fn noise(w: &[f64]) -> f64 {
 }
 
 /// Numbers before and after a step without a gradient, in f64.
-fn moved(w: &Tensor, second_moment: Option<Vec<f64>>, step: &OptimizerStep) -> Result<(Vec<f64>, Vec<f64>)> {
+fn stepped(w: &Tensor, second_moment: Option<Vec<f64>>, step: &OptimizerStep) -> Result<(Vec<f64>, Vec<f64>)> {
     let before = wide(w)?;
     let tensor = |values: Vec<f64>| Tensor::from_vec(values, w.shape(), &Device::Cpu);
     let zeros = || Tensor::zeros(w.shape(), DType::F64, &Device::Cpu);
@@ -229,12 +262,12 @@ fn rounded(value: f64, dtype: DType) -> f64 {
     }
 }
 
-/// Half the way from a number > 0 of a half type to the next larger one.
+/// Half the way from a number > 0 of a half type to the next smaller one, where a penalty moves it: below a power of two that is half
+/// of what it is above.
 fn half_ulp(value: f64, dtype: DType) -> f64 {
-    let next = match dtype {
-        DType::BF16 => bf16::from_bits(bf16::from_f64(value).to_bits().saturating_add(1)).into(),
-        _ => f16::from_bits(f16::from_f64(value).to_bits().saturating_add(1)).into(),
+    let next: f64 = match dtype {
+        DType::BF16 => bf16::from_bits(bf16::from_f64(value).to_bits().saturating_sub(1)).into(),
+        _ => f16::from_bits(f16::from_f64(value).to_bits().saturating_sub(1)).into(),
     };
-    let next: f64 = next;
-    (next - value) / 2.0
+    (value - next) / 2.0
 }

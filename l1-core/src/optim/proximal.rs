@@ -41,8 +41,8 @@ impl<C> ParamsProximal<C> {
 /// unpenalized (with Adam on the full batch each ends where `|∇f| = ελ/(1 − λ)` instead of `|∇f| = λ`), and with momentum the
 /// penalty is weakened by the factor 1 − μ. Use [`ProxAdamW`](super::ProxAdamW) and [`ProxSgd`](super::ProxSgd) there.
 ///
-/// In bf16 and f16 a move below half an ulp of a weight is lost. Where that takes back all that the penalty does to a tensor, a
-/// [`tracing`] warning says so, as for [`ProxSgd`](super::ProxSgd#half-types).
+/// In bf16 and f16 a move below half an ulp of a weight is lost. Where that takes back nearly all that the penalty does to a tensor,
+/// a [`tracing`] warning says so, as for [`ProxSgd`](super::ProxSgd#half-types).
 ///
 /// It cannot be saved in a [`Checkpoint`](crate::Checkpoint): candle's optimizers do not show their state.
 ///
