@@ -11,7 +11,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use crate::{
-    Decision, Error, Origin, Param, ParamPath, Penalty, Reason, Regularizer, Result, kernel, located::Located,
+    Decision, Error, LeftOut, Origin, Param, ParamPath, Penalty, Reason, Regularizer, Result, kernel, located::Located,
     variables, visitor::Unvisited,
 };
 
@@ -80,34 +80,6 @@ pub enum Status {
         /// What is known.
         why: LeftOut,
     },
-}
-
-/// What is known of a variable that nobody has said anything of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum LeftOut {
-    /// No field of a model shows it, and no rule matches it.
-    NotShown,
-    /// It lies in this opaque field, and no rule matches it.
-    Opaque(ParamPath),
-    /// The model holds only a view of it, at this path.
-    View(ParamPath),
-    /// The model holds another tensor at the path of its name.
-    Copy,
-}
-
-impl fmt::Display for LeftOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotShown => f.write_str("no field of the model shows it, and no rule matches it"),
-            Self::Opaque(path) => write!(f, "in `{path}`, which is opaque, and no rule matches it"),
-            Self::View(path) => write!(f, "the model holds only a view of it, at `{path}`"),
-            Self::Copy => {
-                f.write_str("the model holds another tensor there (a copy?): training this one changes nothing")
-            }
-        }
-    }
 }
 
 /// A parameter of the model that is no variable of the `VarMap`.

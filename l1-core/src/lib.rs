@@ -108,7 +108,7 @@ pub use certificate::{
     DataGradients, Distance, MeanGradients, ParamsStationarity, Stationarity, StationarityRow, ZeroTest,
 };
 pub use checkpoint::{Checkpoint, Declarations};
-pub use coverage::{Coverage, CoverageRow, LeftOut, Status, Strangeness, Stranger};
+pub use coverage::{Coverage, CoverageRow, Status, Strangeness, Stranger};
 pub use duality::{Gap, LinearLoss, LinearProblem};
 pub use error::{Error, Result};
 pub use guard::Guard;
@@ -121,7 +121,7 @@ pub use optim::{
     Charged, Fista, FtrlProximal, NonFinite, ParamsFista, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ParamsProximal,
     ProxAdamW, ProxSgd, Proximal, Solution, Stepper, Stop, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
 };
-pub use param::{Decision, Origin, Param, ParamPath, Reason, Role, RoleName};
+pub use param::{Decision, LeftOut, Origin, Param, ParamPath, Reason, Role, RoleName};
 pub use penalty::{Curve, Grouping, Penalty};
 pub use regularized::Regularized;
 pub use regularized_grads::RegularizedGrads;

@@ -226,6 +226,34 @@ impl Serialize for Reason {
     }
 }
 
+/// What is known of a variable that nobody has said anything of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LeftOut {
+    /// No field of a model shows it, and no rule matches it.
+    NotShown,
+    /// It lies in this opaque field, and no rule matches it.
+    Opaque(ParamPath),
+    /// The model holds only a view of it, at this path.
+    View(ParamPath),
+    /// The model holds another tensor at the path of its name.
+    Copy,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotShown => f.write_str("no field of the model shows it, and no rule matches it"),
+            Self::Opaque(path) => write!(f, "in `{path}`, which is opaque, and no rule matches it"),
+            Self::View(path) => write!(f, "the model holds only a view of it, at `{path}`"),
+            Self::Copy => {
+                f.write_str("the model holds another tensor there (a copy?): training this one changes nothing")
+            }
+        }
+    }
+}
+
 /// Where something was declared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -262,7 +290,7 @@ pub struct Param {
     /// Whether only a rule for names knows of it, and no model shows it.
     pub(crate) hidden: bool,
     pub(crate) tensor: Tensor,
-    pub(crate) mark: Arc<Mark>,
+    pub(crate) mark: Option<Arc<Mark>>,
 }
 
 impl Param {

@@ -8,6 +8,7 @@ use candle_nn::VarMap;
 use crate::{
     Coverage, Error, OnMissingGradient, Param, ParamPath, Penalty, Reason, Regularized, RegularizedGrads,
     RegularizerBuilder, Report, Result, explain, gradient, kernel,
+    mark::Mark,
     penalty::{STRENGTH, is_strength},
     resolve,
     visitor::{Found, Unvisited},
@@ -220,8 +221,10 @@ impl Regularizer {
         self.check_in_loss()?;
         let wide = self.penalized().any(|(param, _)| param.tensor.dtype() == DType::F64);
         let dtype = if wide { DType::F64 } else { DType::F32 };
-        let terms =
-            self.penalized().map(|(param, penalty)| kernel::penalty(&param.tensor, &penalty, dtype, &param.mark));
+        let terms = self.penalized().map(|(param, penalty)| {
+            let mark = param.mark.clone().unwrap_or_else(|| Mark::of(&param.tensor));
+            kernel::penalty(&param.tensor, &penalty, dtype, &mark)
+        });
         let mut terms = terms.collect::<Result<Vec<_>>>()?;
         // In a tree: `backward` walks the graph by recursion, and a chain of thousands of sums would overflow its stack.
         while terms.len() > 1 {

@@ -114,6 +114,7 @@ fn merge_ties(found: &Found) -> Result<Vec<Param>> {
         })?;
     }
     let param = |Tied { entry, aliases, penalty, decay }: Tied<'_>| Param {
+        mark: penalty.value.is_ok().then(|| Mark::of(&entry.tensor)),
         path: entry.path.clone(),
         aliases,
         role: entry.role,
@@ -122,7 +123,6 @@ fn merge_ties(found: &Found) -> Result<Vec<Param>> {
         decay: decay.value.ok(),
         hidden: entry.hidden,
         tensor: entry.tensor.clone(),
-        mark: Mark::of(&entry.tensor),
     };
     Ok(tied.into_iter().map(param).collect())
 }

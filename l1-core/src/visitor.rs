@@ -369,12 +369,13 @@ impl<'a> Visitor<'a> {
             return refuse(true, ("scale", rule.scale, STRENGTH));
         }
         let mut scope = self.scope;
-        let (penalty_at, decay_at) = (origin(rule.penalty_on_field), origin(rule.decay_on_field));
-        if let Some(penalty) = rule.penalty {
-            scope.penalty = Some(self.found.declared(penalty, penalty_at));
+        let penalty_at = rule.penalty.map(|penalty| (penalty, origin(rule.penalty_on_field)));
+        let decay_at = rule.decay.map(|decay| (decay, origin(rule.decay_on_field)));
+        if let Some((penalty, at)) = penalty_at {
+            scope.penalty = Some(self.found.declared(penalty, at));
         }
-        if let Some(decay) = rule.decay {
-            scope.decay = Some(self.found.declared(decay, decay_at));
+        if let Some((decay, at)) = decay_at {
+            scope.decay = Some(self.found.declared(decay, at));
         }
         scope.around.bias = rule.bias.or(scope.around.bias);
         scope.around.norm = rule.norm.or(scope.around.norm);
