@@ -94,7 +94,9 @@ mod tests {
             ("encoder.other", Some("another name")),
             ("ice", None),
         ];
-        assert_eq!(candidates("gru", &shown), ["backbone.gru", "net.gru"]);
+        assert_eq!(candidates("gru", &shown), ["net.gru"]);
+        let moved = [shown[0], ("out.weight", Some("decoder.out.weight"))];
+        assert_eq!(candidates("gru", &moved), ["decoder.gru", "net.gru"]);
         assert_eq!(candidates("encoder.gru", &shown), ["backbone.gru"]);
         assert_eq!(candidates("encoder.deep.gru", &shown), ["backbone.deep.gru"]);
         assert_eq!(candidates("gru", &shown[..1]), ["net.gru"]);
