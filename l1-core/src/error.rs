@@ -105,6 +105,25 @@ pub enum Error {
         hint: String,
     },
 
+    /// A scale was asked for or set on a field at or below which nothing is penalized.
+    ///
+    /// Cause: the path is misspelt, or is that of a field without a penalty.
+    ///
+    /// Cure: take one of the nearest paths, which the message lists, or declare a penalty there.
+    #[error(
+        "`{field}`: no penalized parameter has this path or lies below it{}",
+        match nearest.as_slice() {
+            [] => String::new(),
+            nearest => format!("; the nearest paths: `{}`", nearest.join("`, `")),
+        }
+    )]
+    UnknownField {
+        /// The path.
+        field: ParamPath,
+        /// Paths of penalized parameters that may have been meant, the most likely first.
+        nearest: Vec<String>,
+    },
+
     /// Variables of a VarMap are neither in the model nor matched by a rule, so that nobody has said what is to become
     /// of them; from [`Coverage::strict`](crate::Coverage::strict).
     ///

@@ -146,7 +146,7 @@ impl fmt::Display for RoleName {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Decision {
-    /// Penalized, with the strengths after every `scale` on the path, before the Regularizer's own scale.
+    /// Penalized, with the strengths after every `scale` on the path, before the Regularizer's own scales.
     Penalized(Penalty),
     /// Left alone, and why.
     Unpenalized(Reason),
@@ -290,6 +290,8 @@ pub struct Param {
     /// Whether only a rule for names knows of it, and no model shows it.
     pub(crate) hidden: bool,
     pub(crate) tensor: Tensor,
+    /// The scale of its field, a factor beside the regularizer's.
+    pub(crate) scale: f64,
     pub(crate) mark: Option<Arc<Mark>>,
 }
 
@@ -334,6 +336,13 @@ impl Param {
     #[must_use]
     pub fn decay(&self) -> Option<f64> {
         self.decay
+    }
+
+    /// The factor of its λ, element and l2 beside the regularizer's own scale, 1 at first; see
+    /// [`Regularizer::set_scale_of`](crate::Regularizer::set_scale_of).
+    #[must_use]
+    pub fn scale(&self) -> f64 {
+        self.scale
     }
 
     /// The tensor itself; a clone of the model's, so it shares its storage and identity.

@@ -9,12 +9,12 @@ use crate::{
     Coverage, Error, OnMissingGradient, Param, ParamPath, Penalty, Reason, Regularized, RegularizedGrads,
     RegularizerBuilder, Report, Result, explain, gradient, kernel,
     mark::Mark,
-    penalty::{STRENGTH, is_strength},
     resolve,
     visitor::{Found, Unvisited},
 };
 
-/// Every parameter of a model, in the order of the visit, with what was decided about it; and one global scale.
+/// Every parameter of a model, in the order of the visit, with what was decided about it; and the scales: one of the whole, one of each
+/// field.
 ///
 /// It is a plain value: it holds the model's tensors (shared, not copied), so weights that are trained later are seen by it.
 ///
@@ -46,10 +46,11 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Regularizer {
-    params: Vec<Param>,
+    pub(crate) params: Vec<Param>,
     by_id: HashMap<TensorId, usize>,
     unvisited: Vec<Unvisited>,
-    scale: f64,
+    /// See `scales.rs`.
+    pub(crate) scale: f64,
 }
 
 impl Regularizer {
@@ -143,45 +144,9 @@ impl Regularizer {
         &self.unvisited
     }
 
-    /// The penalized parameters with their penalties, the global scale included.
+    /// The penalized parameters with their penalties, every scale included.
     pub fn penalized(&self) -> impl Iterator<Item = (&Param, Penalty)> {
         self.params.iter().filter_map(|param| Some((param, self.penalty_of(param)?)))
-    }
-
-    /// The penalty of one tensor, the global scale included; `None` if it is not penalized.
-    pub(crate) fn penalty_of(&self, param: &Param) -> Option<Penalty> {
-        param.decision.penalty().map(|penalty| penalty.scaled(self.scale))
-    }
-
-    /// The factor of every λ, element and l2.
-    #[must_use]
-    pub fn scale(&self) -> f64 {
-        self.scale
-    }
-
-    /// Multiplies every λ, element and l2 by `scale` from now on (in place of the scale before, 1 at first).
-    ///
-    /// # Errors
-    /// [`Error::InvalidParameter`] unless `scale` is finite and ≥ 0, or [`Error::InvalidValue`] if some λ, element or l2 times `scale`
-    /// overflows. The old scale stays.
-    pub fn set_scale(&mut self, scale: f64) -> Result<()> {
-        if !is_strength(scale) {
-            return Err(Error::InvalidParameter { name: "scale", value: scale, expected: STRENGTH });
-        }
-        for param in &self.params {
-            let dtype = param.tensor.dtype();
-            let invalid = param.decision.penalty().and_then(|penalty| penalty.scaled(scale).invalid_for(dtype));
-            if let Some((key, value, expected)) = invalid {
-                let key = match key {
-                    "l2" => "l2 times the new scale",
-                    "element" => "element times the new scale",
-                    _ => "lambda times the new scale",
-                };
-                return Err(Error::InvalidValue { path: param.path.clone(), key, value, expected });
-            }
-        }
-        self.scale = scale;
-        Ok(())
     }
 
     /// The penalty `Σ Ω(w)` over all penalized parameters as one differentiable scalar; Ω: see [`Penalty`].

@@ -123,6 +123,7 @@ fn merge_ties(found: &Found) -> Result<Vec<Param>> {
         decay: decay.value.ok(),
         hidden: entry.hidden,
         tensor: entry.tensor.clone(),
+        scale: 1.0,
     };
     Ok(tied.into_iter().map(param).collect())
 }

@@ -59,6 +59,7 @@ pub const STAGES: [Stage; 9] = [
         source: include_str!("optimizers.rs"),
         samples: &[
             optimizers::foreign_variables,
+            optimizers::unknown_field,
             optimizers::invalid_parameter,
             optimizers::unsupported_dtype,
             optimizers::half_precision,

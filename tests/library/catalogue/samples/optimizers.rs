@@ -20,6 +20,17 @@ pub fn foreign_variables() -> Result<Error> {
     error
 }
 
+pub fn unknown_field() -> Result<Error> {
+    let mut regularizer = Net::new(&VarMap::new())?.regularizer()?;
+    let error = refused(regularizer.set_scale_of("cf", 0.5));
+
+    // ANCHOR: UnknownField
+    regularizer.set_scale_of("fc", 0.5)?;
+    // ANCHOR_END: UnknownField
+    assert_eq!(regularizer.scale_of("fc.weight")?, Some(0.5));
+    error
+}
+
 pub fn invalid_parameter() -> Result<Error> {
     let varmap = VarMap::new();
     let params = ParamsProxSgd { nesterov: true, ..ParamsProxSgd::new(Net::new(&varmap)?.regularizer()?) };
