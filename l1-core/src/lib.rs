@@ -72,6 +72,7 @@ mod certificate;
 mod checkpoint;
 mod containers;
 mod coverage;
+mod cross_validation;
 mod duality;
 mod error;
 mod exact;
@@ -88,6 +89,7 @@ mod nearest;
 mod on_missing_gradient;
 pub mod optim;
 mod param;
+mod path;
 mod penalty;
 #[doc(hidden)]
 #[allow(missing_docs)]
@@ -102,6 +104,7 @@ mod roles_by_name;
 mod rule;
 mod scalar;
 mod scales;
+mod stability;
 mod traced;
 mod variables;
 mod visitor;
@@ -111,6 +114,7 @@ pub use certificate::{
 };
 pub use checkpoint::{Checkpoint, Declarations};
 pub use coverage::{Coverage, CoverageRow, Status, Strangeness, Stranger};
+pub use cross_validation::{CrossValidated, CrossValidatedPoint};
 pub use duality::{Gap, LinearLoss, LinearProblem};
 pub use error::{Error, Result};
 pub use guard::Guard;
@@ -124,6 +128,9 @@ pub use optim::{
     ProxAdamW, ProxSgd, Proximal, Solution, Stepper, Stop, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
 };
 pub use param::{Decision, LeftOut, Origin, Param, ParamPath, Reason, Role, RoleName};
+pub use path::{
+    Certificate, CoefficientLine, Coefficients, Direction, Ended, Fit, Path, PathField, PathPoint, PathRun,
+};
 pub use penalty::{Curve, Grouping, Penalty};
 pub use regularized::Regularized;
 pub use regularized_grads::RegularizedGrads;
@@ -131,6 +138,7 @@ pub use regularizer::Regularizer;
 pub use regularizer_builder::RegularizerBuilder;
 pub use report::{GroupCounts, Report, ReportRow, Totals, UnvisitedRow};
 pub use rule::Rule;
+pub use stability::StabilitySelected;
 pub use traced::Traced;
 pub use visitor::Visitor;
 

@@ -29,7 +29,7 @@ mod lost;
 mod proximal;
 mod sgd;
 mod stepper;
-mod vars;
+pub(crate) mod vars;
 mod vector;
 
 pub use adamw::{ParamsProxAdamW, ProxAdamW};
