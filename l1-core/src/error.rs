@@ -914,6 +914,72 @@ pub enum Error {
         points: usize,
     },
 
+    /// Data cannot be split into folds like this, or the folds' results cannot be compared.
+    ///
+    /// Cause: fewer than 2 folds, or more than rows; a fold that holds out nothing; a class that a fold cannot train on; labels or
+    /// assignments of another number; paths through different scales; a score that a fit did not record.
+    ///
+    /// Cure: what the message says.
+    #[error("cross-validation: {why}")]
+    InvalidFolds {
+        /// What was found, and what was expected.
+        why: String,
+    },
+
+    /// A fold of a [`CrossValidation`](crate::CrossValidation) failed.
+    ///
+    /// Cause: its model could not be built or fitted; the error is `source`, and stands in the message.
+    ///
+    /// Cure: that of the error. The runs of other folds are in `finished`; what the fold itself had fitted is in `so_far` of an
+    /// [`Error::Path`](crate::Error::Path).
+    #[error("fold {fold}: {source} ({} of the other folds are done)", finished.len())]
+    InFold {
+        /// The first fold that failed.
+        fold: usize,
+        /// The runs of the folds that did not.
+        finished: Vec<crate::PathRun>,
+        /// What went wrong. It stands in the message, and is no `source()`, so that nobody prints it twice.
+        r#source: Box<Error>,
+    },
+
+    /// Stability selection cannot be done like this.
+    ///
+    /// Cause: a threshold outside (½, 1], no features or too few rows, names or scales of another number, or a closure that
+    /// returns a feature that does not exist, or nothing.
+    ///
+    /// Cure: what the message says.
+    #[error("stability selection: {why}")]
+    InvalidStability {
+        /// What was found, and what was expected.
+        why: String,
+    },
+
+    /// A half of a [`StabilitySelection`](crate::StabilitySelection) failed.
+    ///
+    /// Cause: its model could not be built or fitted; the error is `source`, and stands in the message.
+    ///
+    /// Cure: that of the error.
+    #[error("subsample {subsample}: {source}")]
+    InSubsample {
+        /// The first subsample that failed.
+        subsample: usize,
+        /// What went wrong. It stands in the message, and is no `source()`, so that nobody prints it twice.
+        r#source: Box<Error>,
+    },
+
+    /// A bound on the number of falsely selected features does not hold here.
+    ///
+    /// Cause: plain subsamples where the theorem is about complementary pairs, a θ out of its range, or a threshold that is too low
+    /// for it.
+    ///
+    /// Cure: [`StabilitySelection::pairs`](crate::StabilitySelection::pairs), a higher threshold, a smaller θ, or another
+    /// [`ErrorBound`](crate::ErrorBound).
+    #[error("no bound on false selections: {why}")]
+    NoBound {
+        /// What was found, and what was expected.
+        why: String,
+    },
+
     /// candle's own error, passed on as it is.
     ///
     /// Cause: an operation of candle failed: shapes that do not go together, a device that is out of memory, a file

@@ -6,10 +6,12 @@ use candle_core::{Tensor, Var};
 
 use super::{
     Certificate, Direction, Ended, Fit, Path, PathField, PathPoint, PathRun,
+    table::significant,
     weights::{Head, Snapshot},
 };
 use crate::{
     Error, GroupCounts, Param, Penalty, Regularizer, Result, gradient_check::check_scalar, kernel, optim::vars,
+    progress::Progress,
 };
 
 /// A path on its way. Everything that fits a model at one scale after the other goes through here.
@@ -27,6 +29,8 @@ pub(crate) struct Walk<'v, L, F> {
     scale: f64,
     /// The loss before anything was set to 0.
     pub(crate) start_loss: f64,
+    /// What is told of each point, if anything.
+    pub(crate) progress: Option<Progress>,
 }
 
 impl<'v, L, F> Walk<'v, L, F>
@@ -79,6 +83,7 @@ where
             run,
             scale: f64::NAN,
             start_loss: 0.0,
+            progress: None,
         })
     }
 
@@ -104,6 +109,9 @@ where
     pub(crate) fn point(&mut self, scale: f64) -> Result<()> {
         let metrics = self.fit_at(scale)?;
         let point = self.measure(scale, metrics)?;
+        if let Some(progress) = &self.progress {
+            progress.step(|| format!("scale {}, {} nonzeros", significant(scale), point.nonzeros));
+        }
         self.run.points.push(point);
         Ok(())
     }
