@@ -124,6 +124,21 @@ pub enum Error {
         nearest: Vec<String>,
     },
 
+    /// The support of a parameter cannot be frozen: what its penalty makes 0 are singular values, and no entries.
+    ///
+    /// Cause: `group = singular`. Without the penalty the rank would grow again, however many entries are held at 0.
+    ///
+    /// Cure: freeze the other fields, each by its path; or go on under the penalty with another curve, such as `mcp`, which does not
+    /// pull at large singular values.
+    #[error(
+        "{path}: its support cannot be frozen: under group = singular it is singular values that are 0, and no entries. Freeze the \
+         other fields with `freeze_support_of`, or take a curve that does not pull at large values, such as mcp"
+    )]
+    SupportOfSingularValues {
+        /// The parameter.
+        path: ParamPath,
+    },
+
     /// Variables of a VarMap are neither in the model nor matched by a rule, so that nobody has said what is to become
     /// of them; from [`Coverage::strict`](crate::Coverage::strict).
     ///

@@ -102,6 +102,7 @@ mod roles_by_name;
 mod rule;
 mod scalar;
 mod scales;
+mod support;
 mod traced;
 mod variables;
 mod visitor;

@@ -280,7 +280,8 @@ impl Regularizer {
         }
         let sums = kernel::add_subgradients(&planned)?;
         for ((_, w, _), sum) in planned.iter().zip(sums) {
-            grads.insert(w, sum);
+            let is_frozen = self.get(w).is_some_and(Param::support_is_frozen);
+            grads.insert(w, if is_frozen { kernel::hold_gradient(sum, w)? } else { sum });
         }
         charged.into_iter().try_for_each(|param| param.mark_charged(&mut grads))?;
         Ok(RegularizedGrads::new(grads))

@@ -70,8 +70,41 @@ impl Regularizer {
         Ok(())
     }
 
-    /// The penalty of one tensor, every scale included; `None` if it is not penalized.
+    /// Takes all scales and frozen supports from elsewhere, in place of its own.
+    ///
+    /// * `scales`, `frozen`: by the paths of penalized parameters; the scales of others are 1, and their supports are free.
+    pub(crate) fn restore(&mut self, scale: f64, scales: &[(&str, f64)], frozen: &[&str]) -> Result<()> {
+        self.params.iter_mut().for_each(|param| (param.scale, param.support_is_frozen) = (1.0, false));
+        check_scale(scale)?;
+        for (path, of_field) in scales {
+            check_scale(*of_field)?;
+            let index = self.exactly(path)?;
+            self.params[index].scale = *of_field;
+        }
+        self.params.iter().try_for_each(|param| check_scaled(param, scale * param.scale))?;
+        let frozen = frozen.iter().map(|path| self.exactly(path)).collect::<Result<Vec<_>>>()?;
+        self.check_has_support(&frozen)?;
+        self.set_frozen(&frozen, true);
+        self.scale = scale;
+        Ok(())
+    }
+
+    /// Where the penalized parameter of a path stands in the list.
+    fn exactly(&self, path: &str) -> Result<usize> {
+        let is_it = |param: &Param| param.path == *path && param.decision.penalty().is_some();
+        let unknown = || Error::UnknownField { field: path.into(), nearest: Vec::new() };
+        self.params.iter().position(is_it).ok_or_else(unknown)
+    }
+
+    /// The penalty of one tensor, every scale included, and with strengths of 0 while its support is frozen; `None` if it is not
+    /// penalized.
     pub(crate) fn penalty_of(&self, param: &Param) -> Option<Penalty> {
+        let scale = if param.support_is_frozen { 0.0 } else { self.scale * param.scale };
+        param.decision.penalty().map(|penalty| penalty.scaled(scale))
+    }
+
+    /// [`penalty_of`](Self::penalty_of) as it is once the support is released.
+    pub(crate) fn released_penalty_of(&self, param: &Param) -> Option<Penalty> {
         param.decision.penalty().map(|penalty| penalty.scaled(self.scale * param.scale))
     }
 
