@@ -18,9 +18,10 @@ impl Regularizer {
     ///
     /// # Errors
     /// [`Error::InvalidParameter`] unless `scale` is finite and ≥ 0, or [`Error::InvalidValue`] if some λ, element or l2 times `scale`
-    /// overflows. The old scale stays.
+    /// overflows; [`Error::FollowsSchedule`]. The old scale stays.
     pub fn set_scale(&mut self, scale: f64) -> Result<()> {
         check_scale(scale)?;
+        self.check_scale_is_free()?;
         self.params.iter().try_for_each(|param| check_scaled(param, scale * param.scale))?;
         self.scale = scale;
         Ok(())
@@ -63,6 +64,7 @@ impl Regularizer {
     pub fn set_scale_of(&mut self, field: &str, scale: f64) -> Result<()> {
         check_scale(scale)?;
         let penalized = self.below(field)?;
+        self.check_scales_are_free(&penalized)?;
         penalized.iter().try_for_each(|&index| check_scaled(&self.params[index], self.scale * scale))?;
         for index in penalized {
             self.params[index].scale = scale;
@@ -133,7 +135,7 @@ fn check_scale(scale: f64) -> Result<()> {
 }
 
 /// Refuses a scale with which a strength overflows.
-fn check_scaled(param: &Param, scale: f64) -> Result<()> {
+pub(crate) fn check_scaled(param: &Param, scale: f64) -> Result<()> {
     let dtype = param.tensor.dtype();
     let invalid = param.decision.penalty().and_then(|penalty| penalty.scaled(scale).invalid_for(dtype));
     let Some((key, value, expected)) = invalid else { return Ok(()) };

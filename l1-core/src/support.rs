@@ -51,7 +51,8 @@ impl Regularizer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NothingPenalized`]; [`Error::SupportOfSingularValues`] where a penalty is of singular values. Nothing is frozen then.
+    /// [`Error::NothingPenalized`]; [`Error::SupportOfSingularValues`] where a penalty is of singular values;
+    /// [`Error::FollowsSchedule`] where [schedules](Self::set_schedules) freeze something. Nothing is frozen then.
     ///
     /// Meinshausen, *Relaxed Lasso* (2007); Belloni & Chernozhukov, *Least squares after model selection* (2013).
     pub fn freeze_support(&mut self) -> Result<()> {
@@ -68,22 +69,28 @@ impl Regularizer {
     /// [`freeze_support`](Self::freeze_support).
     pub fn freeze_support_of(&mut self, field: &str) -> Result<()> {
         let penalized = self.below(field)?;
+        self.check_supports_are_free(&penalized)?;
         self.check_has_support(&penalized)?;
         self.set_frozen(&penalized, true);
         Ok(())
     }
 
     /// Lets zeros move again, and charges the penalty again, from the next step on; everywhere.
-    pub fn release_support(&mut self) {
-        self.params.iter_mut().for_each(|param| param.support_is_frozen = false);
+    ///
+    /// # Errors
+    /// [`Error::NothingPenalized`]; [`Error::FollowsSchedule`].
+    pub fn release_support(&mut self) -> Result<()> {
+        self.check_not_empty()?;
+        self.release_support_of("")
     }
 
     /// [`release_support`](Self::release_support) of what is penalized at a path, or below it.
     ///
     /// # Errors
-    /// [`Error::UnknownField`] where nothing is penalized at the path or below it.
+    /// [`Error::UnknownField`] where nothing is penalized at the path or below it; [`Error::FollowsSchedule`].
     pub fn release_support_of(&mut self, field: &str) -> Result<()> {
         let penalized = self.below(field)?;
+        self.check_supports_are_free(&penalized)?;
         self.set_frozen(&penalized, false);
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::{
     unique::Unique,
 };
 use crate::{
-    Regularizer, Result,
+    Regularizer, Result, Schedules,
     kernel::master::Master,
     optim::{Kept, Method, Stepper},
 };
@@ -190,7 +190,9 @@ fn frozen(regularizer: &Regularizer) -> Vec<String> {
 }
 
 fn hyperparameters<M: Method>(params: &M) -> Unique<String> {
-    Unique(params.hyperparameters().into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    let own = params.hyperparameters().into_iter().map(|(name, value)| (name.to_owned(), value));
+    let schedules = params.shared().regularizer.schedules().into_iter().flat_map(Schedules::declared);
+    Unique(own.chain(schedules).collect())
 }
 
 /// The name of a half variable's f32 copy among its state tensors.

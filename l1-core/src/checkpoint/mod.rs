@@ -95,7 +95,7 @@ use file::{OLDER_COPY, Opened};
 /// | — `steps`, `progress` | steps in all, and what the optimizer counts for each variable |
 /// | — `learning_rate`, `scale` | the optimizer's, and its regularizer's |
 /// | — `scales`, `frozen` | scales of single parameters, and those whose support is frozen; left out where there are none |
-/// | — `hyperparameters`, `state` | the others by name, and the names of the state tensors |
+/// | — `hyperparameters`, `state` | the others by name, schedules as text; and the names of the state tensors |
 /// | — `declarations` | the rules: path → role, penalty or why there is none, decay |
 /// | — `note` | your own text |
 ///
@@ -111,6 +111,9 @@ use file::{OLDER_COPY, Opened};
 ///   fc1.weight: lambda = 0.01 in the file, lambda = 0.02 in the model
 /// Declare what the file says, or go on under this program's: `Checkpoint::load_with(.., Declarations::Accept)`
 /// ```
+///
+/// [Schedules](crate::Schedules) are compared by their text, functions by their names. Where they are in their course follows from the
+/// number of steps.
 ///
 /// The learning rate, the regularizer's scales and what is frozen are not compared but restored: they are meant to change while training. What is done
 /// about gradients that are missing or not finite is this program's own choice each time.

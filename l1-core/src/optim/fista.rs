@@ -172,7 +172,7 @@ impl fmt::Display for Solution {
 ///
 /// # Errors
 /// After each of them the weights are at the last accepted x (before the first: untouched), and momentum starts anew.
-/// * `new`: [`Error::InvalidParameter`] for lr, [`Error::HalfPrecision`] for bf16 and f16 variables, [`Error::DecayUnused`], no
+/// * `new`: [`Error::InvalidParameter`] for lr, [`Error::HalfPrecision`] for bf16 and f16 variables, [`Error::DecayUnused`], [`Error::ScheduleUnused`], no
 ///   penalized parameter at all or none among the variables (penalized parameters that are not among them are left alone: pass the variables of every
 ///   `VarMap`).
 /// * `step` and [`minimize`](Self::minimize): the loss's own error; [`Error::LossShape`] for a loss that is no scalar;
@@ -281,6 +281,7 @@ impl<F> Fista<F> {
         check_lr(self.step, self.is_narrow)?;
         // Again at each step: the regularizer may have been replaced.
         self.params.regularizer.refuse_decay("Fista")?;
+        self.params.regularizer.refuse_schedules("Fista")?;
         vars::check_covers(&self.params.regularizer, self.vars.iter())
     }
 
@@ -532,6 +533,7 @@ impl<F: Fn() -> CandleResult<Tensor>> Optimizer for Fista<F> {
         let is_narrow = vars::any_narrow(vars.iter());
         check_lr(params.lr, is_narrow)?;
         params.regularizer.refuse_decay("Fista")?;
+        params.regularizer.refuse_schedules("Fista")?;
         vars::check_covers(&params.regularizer, vars.iter())?;
         for (index, var) in vars.iter().enumerate() {
             check_precision(|| vars::path(index, var, &params.regularizer).to_string(), var.dtype())?;

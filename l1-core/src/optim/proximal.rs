@@ -44,6 +44,8 @@ impl<C> ParamsProximal<C> {
 /// Zeros of a [frozen support](Regularizer::freeze_support) are put back after each step; what the inner optimizer has gathered for them
 /// meanwhile moves them once the support is released.
 ///
+/// The regularizer's [schedules](Regularizer::set_schedules) are followed by the steps of this optimizer, from 0.
+///
 /// In bf16 and f16 a move below half an ulp of a weight is lost. Where that takes back nearly all that the penalty does to a tensor,
 /// a [`tracing`] warning says so, as for [`ProxSgd`](super::ProxSgd#half-types).
 ///
@@ -100,6 +102,7 @@ impl<O: Optimizer> Proximal<O> {
     }
 
     fn try_step(&mut self, grads: &GradStore) -> Result<()> {
+        self.regularizer.at_step(self.steps)?;
         let lr = self.inner.learning_rate();
         vars::check_strength("lr", lr)?;
         self.regularizer.refuse_decay("Proximal")?;

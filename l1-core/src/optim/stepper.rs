@@ -134,7 +134,7 @@ impl<M: Method> Stepper<M> {
         self.params.shared().regularizer
     }
 
-    /// To change λ's scale, or the regularizer as a whole, from the next step on.
+    /// To change λ's scale, its schedules, or the regularizer as a whole, from the next step on.
     pub fn regularizer_mut(&mut self) -> &mut Regularizer {
         self.params.shared_mut().1
     }
@@ -266,6 +266,8 @@ impl<M: Method> Stepper<M> {
 
     /// Checks everything and looks every penalty up. Allocates nothing.
     fn plan(&mut self, grads: &GradStore) -> Result<()> {
+        let steps = self.steps;
+        self.regularizer_mut().at_step(steps)?;
         self.check(&self.params)?;
         // Again at each step: the regularizer may have been replaced.
         vars::check_covers(self.regularizer(), self.vars())?;
