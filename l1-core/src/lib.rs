@@ -60,6 +60,7 @@
 //! | certify | [`Regularizer::stationarity`], [`Stepper::stationarity`]: [`Stationarity`]; [`MeanGradients`] of minibatches |
 //! | how far from the minimum | [`Regularizer::duality_gap`], [`LinearProblem`], [`Gap`] |
 //! | choose λ | [`Regularizer::lambda_max`]; [`Path`], [`PathRun`]; [`CrossValidation`]; [`StabilitySelection`] |
+//! | λ that changes while training | [`Schedules`], [`Schedule`], [`Phases`]; [`Regularizer::freeze_support`] |
 //! | stop and go on | [`Checkpoint`] |
 //! | the mathematics | [`kernel`]: value, subgradient, prox, distance, λ_max |
 //! | what can go wrong | [`Error`]; `tracing` warnings of [penalties that rounding takes back](ProxSgd#half-types) |
@@ -110,7 +111,9 @@ mod rule;
 mod sampling;
 mod scalar;
 mod scales;
+mod schedule;
 mod stability;
+mod support;
 mod traced;
 mod variables;
 mod visitor;
@@ -145,6 +148,7 @@ pub use regularizer::Regularizer;
 pub use regularizer_builder::RegularizerBuilder;
 pub use report::{GroupCounts, Report, ReportRow, Totals, UnvisitedRow};
 pub use rule::Rule;
+pub use schedule::{Phase, Phases, Schedule, Schedules};
 pub use stability::{ErrorBound, StabilitySelected, StabilitySelection, Subsample};
 pub use traced::Traced;
 pub use visitor::Visitor;

@@ -14,6 +14,7 @@ mod every_optimizer;
 mod every_step;
 mod fista;
 mod four_solvers;
+mod freezing;
 mod ftrl;
 mod guard;
 mod hostile_files;
