@@ -17,6 +17,7 @@ mod in_the_loss;
 mod names;
 mod operations;
 mod optimizers;
+mod schedules;
 mod steps;
 
 /// Errors that come at one time.
@@ -28,7 +29,7 @@ pub struct Stage {
 }
 
 /// From the first line of a program to its last.
-pub const STAGES: [Stage; 9] = [
+pub const STAGES: [Stage; 10] = [
     Stage {
         when: "While a model is collected",
         source: include_str!("collecting.rs"),
@@ -77,6 +78,17 @@ pub const STAGES: [Stage; 9] = [
             steps::gradient_shape,
             steps::gradient_dtype,
             by_hand::gradient_device,
+        ],
+    },
+    Stage {
+        when: "λ that changes while training",
+        source: include_str!("schedules.rs"),
+        samples: &[
+            schedules::invalid_schedule,
+            schedules::two_schedules,
+            schedules::follows_schedule,
+            schedules::schedule_unused,
+            schedules::support_of_singular_values,
         ],
     },
     Stage {
