@@ -87,6 +87,7 @@ mod missing;
 mod on_missing_gradient;
 pub mod optim;
 mod param;
+mod path;
 mod penalty;
 #[doc(hidden)]
 #[allow(missing_docs)]
@@ -122,6 +123,7 @@ pub use optim::{
     ProxAdamW, ProxSgd, Proximal, Solution, Stepper, Stop, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
 };
 pub use param::{Decision, LeftOut, Origin, Param, ParamPath, Reason, Role, RoleName};
+pub use path::linear::{LinearPath, LinearPoint};
 pub use penalty::{Curve, Grouping, Penalty};
 pub use regularized::Regularized;
 pub use regularized_grads::RegularizedGrads;

@@ -35,7 +35,7 @@ mod number;
 mod pass;
 mod place;
 mod proximal;
-mod simd;
+pub(crate) mod simd;
 pub(crate) mod singular;
 mod step;
 
