@@ -152,6 +152,12 @@ impl Charge {
         curvature > 0.0 && pull > self.part.held(1.0 / curvature) * (1.0 + slack)
     }
 
+    /// A norm of a column's gradient up to which all of its units stay at 0, if they are there.
+    pub(super) fn held(&self) -> f64 {
+        // Where every zero is stationary, a step may leave it all the same.
+        if self.slope_at_zero.is_finite() { self.slope_at_zero } else { 0.0 }
+    }
+
     /// ‖S(v, e)‖.
     #[inline(always)]
     fn pull(&self, v: &[f64]) -> f64 {

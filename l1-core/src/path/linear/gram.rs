@@ -64,7 +64,12 @@ impl Gram {
     }
 
     /// The slots of coordinates that follow each other, which become neighbours if none of them is in use.
-    pub(super) fn add(&mut self, columns: &Columns, curvature: &Curvature, coordinates: std::ops::Range<usize>) -> usize {
+    pub(super) fn add(
+        &mut self,
+        columns: &Columns,
+        curvature: &Curvature,
+        coordinates: std::ops::Range<usize>,
+    ) -> usize {
         let first = coordinates.start;
         if let Some(slot) = self.slot(first) {
             return slot;

@@ -166,9 +166,10 @@ impl Curvature {
             self.is_diagonal = true;
             let diagonal = (0..k).flat_map(|a| {
                 let start = self.at(a, a, 0);
-                self.values[start..start + self.length].iter().enumerate().map(|(row, value)| {
-                    if row < rows { value.max(0.0) + floor } else { 0.0 }
-                })
+                self.values[start..start + self.length]
+                    .iter()
+                    .enumerate()
+                    .map(|(row, value)| if row < rows { value.max(0.0) + floor } else { 0.0 })
             });
             self.values = diagonal.collect();
             return;

@@ -205,7 +205,8 @@ impl<'a> LinearPath<'a> {
                 break;
             }
         }
-        eprintln!("{:?}", solver.counts); tracing::debug!(counts = ?solver.counts, "linear path");
+        eprintln!("{:?}", solver.counts);
+        tracing::debug!(counts = ?solver.counts, "linear path");
         Ok(())
     }
 
@@ -240,7 +241,9 @@ impl<'a> LinearPath<'a> {
         };
         match param.decision.penalty() {
             Some(penalty) => Ok((param.path.clone(), *penalty)),
-            None => Err(refused(param.path.as_str(), format!("it is {}: there is no penalty to scale", param.decision))),
+            None => {
+                Err(refused(param.path.as_str(), format!("it is {}: there is no penalty to scale", param.decision)))
+            }
         }
     }
 
@@ -280,12 +283,7 @@ impl<'a> LinearPath<'a> {
 }
 
 /// The smallest scale at which no unit leaves 0: ∞ if none holds, 0 if each does.
-fn scale_max(
-    path: &ParamPath,
-    unit: &Charge,
-    charge: &impl Fn(f64) -> Result<Charge>,
-    v: &[f64],
-) -> Result<f64> {
+fn scale_max(path: &ParamPath, unit: &Charge, charge: &impl Fn(f64) -> Result<Charge>, v: &[f64]) -> Result<f64> {
     if let Some(bad) = v.iter().position(|v| v.is_nan()) {
         return Err(refused(path.as_str(), format!("the loss has the gradient NaN at flat index {bad}")));
     }

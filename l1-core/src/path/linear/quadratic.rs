@@ -138,9 +138,9 @@ impl Quadratic {
             .iter()
             .map(|unit| {
                 let slots = unit.slot..unit.slot + unit.size;
-                let parabola = slots.clone().map(|slot| {
-                    0.5 * (self.start.u[slot] + point.u[slot]) * (point.w[slot] - self.start.w[slot])
-                });
+                let parabola = slots
+                    .clone()
+                    .map(|slot| 0.5 * (self.start.u[slot] + point.u[slot]) * (point.w[slot] - self.start.w[slot]));
                 parabola.sum::<f64>() + if unit.is_free { 0.0 } else { charge.value(&point.w[slots]) }
             })
             .sum()

@@ -15,6 +15,8 @@ use crate::{Error, Result};
 const LEAST_DAMPING: f64 = 1e-7;
 /// A Newton step that leaves more of the violation than this had a curvature that is to be renewed.
 const GOOD_STEP: f64 = 0.15;
+/// So many steps without a smaller violation are the last.
+const PATIENCE: usize = 20;
 /// The passes of one inner problem.
 const MOST_PASSES: usize = 500;
 
@@ -31,6 +33,10 @@ pub(super) struct Solver<'f> {
     w: Vec<f64>,
     /// The gradient there, of columns with their means.
     v: Vec<f64>,
+    /// No less than what each column pulls with, whatever holds it; of all columns, like `v`.
+    pulls: Vec<f64>,
+    /// Whether they are of these scores on all columns.
+    is_complete: bool,
     /// Units that are not 0.
     support: Vec<usize>,
     scores: Vec<f64>,
@@ -69,7 +75,9 @@ pub(super) struct Outcome {
 
 /// What one Newton step led to.
 enum Step {
-    Taken { share: f64 },
+    Taken {
+        share: f64,
+    },
     /// The objective cannot be lowered any more.
     None,
 }
@@ -92,6 +100,8 @@ impl<'f> Solver<'f> {
             offsets,
             w,
             v: vec![0.0; coordinates],
+            pulls: vec![0.0; columns.count],
+            is_complete: false,
             support: Vec::new(),
             scores: Vec::new(),
             value: 0.0,
@@ -153,13 +163,13 @@ impl<'f> Solver<'f> {
         let mut active = self.support.clone();
         let mut is_active = vec![false; self.columns.count * self.outputs / charge.size];
         active.iter().for_each(|unit| is_active[*unit] = true);
-        let mut before = f64::INFINITY;
+        let (mut before, mut least, mut in_vain) = (f64::INFINITY, f64::INFINITY, 0);
         let mut violation = self.violation(charge, None);
         self.admit(charge, bold, &mut candidates, &mut is_candidate);
-        for round in 0..most {
+        for _ in 0..most {
             if violation <= tolerance {
                 // The rule may be wrong: all columns are asked.
-                if round > 0 {
+                if !self.is_complete {
                     self.correlate_all();
                     violation = self.violation(charge, None);
                 }
@@ -167,7 +177,7 @@ impl<'f> Solver<'f> {
                     break;
                 }
                 self.admit(charge, charge, &mut candidates, &mut is_candidate);
-                before = f64::INFINITY;
+                (before, least) = (f64::INFINITY, f64::INFINITY);
             }
             if violation > GOOD_STEP * before {
                 self.is_to_be_renewed = self.is_stale;
@@ -188,16 +198,25 @@ impl<'f> Solver<'f> {
             self.correlate(&candidates);
             violation = self.violation(charge, Some(&candidates));
             match step {
-                Step::None if violation > tolerance && (self.is_stale || round == 0) => self.is_to_be_renewed = true,
+                Step::None if violation > tolerance && self.is_stale => self.is_to_be_renewed = true,
                 Step::None if violation > tolerance => break,
                 Step::Taken { share } if share < 1.0 => self.is_to_be_renewed = true,
                 _ => {}
             }
+            // Where nothing but rounding is left, no step comes nearer.
+            in_vain = if violation < 0.9 * least { 0 } else { in_vain + 1 };
+            least = least.min(violation);
+            if in_vain >= PATIENCE {
+                break;
+            }
         }
-        self.correlate_all();
+        if !self.is_complete {
+            self.correlate_all();
+            violation = self.violation(charge, None);
+        }
         let penalty = self.support.iter().map(|unit| charge.value(self.unit(charge, *unit))).sum();
         self.counts.calls = self.loss.calls;
-        Ok(Outcome { violation: self.violation(charge, None), loss: self.value, penalty })
+        Ok(Outcome { violation, loss: self.value, penalty })
     }
 
     fn unit(&self, charge: &Charge, unit: usize) -> &[f64] {
@@ -225,8 +244,10 @@ impl<'f> Solver<'f> {
                 candidates.push(column);
             }
         }
+        let held = bold.held();
         for column in 0..self.columns.count {
-            if !is_candidate[column] && bold.units_of(column).any(|unit| self.leaves(bold, &self.v, unit)) {
+            let may_leave = !is_candidate[column] && !(self.pulls[column] <= held);
+            if may_leave && bold.units_of(column).any(|unit| self.leaves(bold, &self.v, unit)) {
                 is_candidate[column] = true;
                 candidates.push(column);
             }
@@ -252,16 +273,29 @@ impl<'f> Solver<'f> {
         };
         match columns {
             Some(columns) => columns.iter().for_each(|column| of_column(*column)),
-            None => (0..self.columns.count).for_each(of_column),
+            None => {
+                let of_unit = |unit: &usize| charge.start(*unit) / self.outputs;
+                self.support.iter().map(of_unit).for_each(&mut of_column);
+                let held = charge.held();
+                let may_leave = |column: &usize| !(self.pulls[*column] <= held);
+                (0..self.columns.count).filter(may_leave).for_each(of_column);
+            }
         }
         largest
     }
 
     fn correlate_all(&mut self) {
+        if self.is_complete {
+            return;
+        }
+        self.is_complete = true;
         self.counts.products += 1;
         let Self { columns, theta, v, .. } = self;
         columns.correlations(theta, v);
         self.correct(None);
+        for (pull, v) in self.pulls.iter_mut().zip(self.v.chunks_exact(self.outputs)) {
+            *pull = v.iter().map(|v| v * v).sum::<f64>().sqrt();
+        }
     }
 
     fn correlate(&mut self, candidates: &[usize]) {
@@ -345,7 +379,9 @@ impl<'f> Solver<'f> {
         }
         let mut units = Vec::new();
         if self.is_free {
-            units.extend(free.clone().map(|coordinate| (gram.add(columns, curvature, coordinate..coordinate + 1), true)));
+            units.extend(
+                free.clone().map(|coordinate| (gram.add(columns, curvature, coordinate..coordinate + 1), true)),
+            );
         }
         for &unit in &*active {
             let start = charge.start(unit);
@@ -354,7 +390,8 @@ impl<'f> Solver<'f> {
         // Of columns without their means, that of the intercept being apart.
         let mut centered = vec![0.0; gram.len()];
         for output in 0..outputs {
-            let slots: Vec<usize> = (0..gram.len()).filter(|slot| gram.coordinates[*slot] % outputs == output).collect();
+            let slots: Vec<usize> =
+                (0..gram.len()).filter(|slot| gram.coordinates[*slot] % outputs == output).collect();
             let of = slots.iter().map(|slot| gram.coordinates[*slot] / outputs);
             let mut sums = Vec::new();
             columns.dots(of, &self.theta[output * length..][..length], &mut sums);
@@ -420,22 +457,22 @@ impl<'f> Solver<'f> {
 
     /// Along the way to the inner problem's solution, to where the objective has fallen.
     fn search(&mut self, charge: &Charge, active: &[usize]) -> Result<Step> {
-        let decrease = self.quadratic.decrease(charge);
+        // Near the solution it is lost in the rounding of the objective, and the step is as good as ever.
+        let decrease = self.quadratic.decrease(charge).max(0.0);
         let coordinates = &self.gram.coordinates;
         let target = self.quadratic.weights().to_vec();
         let start: Vec<f64> = coordinates.iter().map(|at| self.w[*at]).collect();
-        if !(decrease > 0.0) || start == target {
+        if start == target || decrease.is_nan() {
             return Ok(Step::None);
         }
-        let omega = |w: &[f64]| {
-            active.iter().map(|unit| charge.value(&w[charge.start(*unit)..][..charge.size])).sum::<f64>()
-        };
+        let omega =
+            |w: &[f64]| active.iter().map(|unit| charge.value(&w[charge.start(*unit)..][..charge.size])).sum::<f64>();
         let objective = self.value + omega(&self.w);
         let rounding = 16.0 * self.loss.ulp() * self.value.abs().max(objective.abs());
         let delta = change(&self.columns, &self.gram, &self.quadratic, &self.w, self.outputs);
         let before = self.scores.clone();
         let mut theta = Vec::new();
-        let mut share = 1.0;
+        let (mut share, mut last) = (1.0, 0.0);
         for _ in 0..60 {
             for ((at, start), target) in self.gram.coordinates.iter().zip(&start).zip(&target) {
                 self.w[*at] = if share == 1.0 { *target } else { start + share * (target - start) };
@@ -445,9 +482,12 @@ impl<'f> Solver<'f> {
             let after = value + omega(&self.w);
             if after <= objective - 1e-4 * share * decrease + rounding {
                 (self.scores, self.theta, self.value) = (scores, theta, value);
-                self.is_stale = true;
-                self.damping =
-                    if share < 1.0 { (self.damping * 10.0).max(1e-3) } else { (self.damping / 10.0).max(LEAST_DAMPING) };
+                (self.is_stale, self.is_complete) = (true, false);
+                self.damping = if share < 1.0 {
+                    (self.damping * 10.0).max(1e-3)
+                } else {
+                    (self.damping / 10.0).max(LEAST_DAMPING)
+                };
                 self.support = active
                     .iter()
                     .copied()
@@ -456,8 +496,12 @@ impl<'f> Solver<'f> {
                 return Ok(Step::Taken { share });
             }
             share *= 0.5;
+            last = value;
         }
         self.gram.coordinates.iter().zip(&start).for_each(|(at, start)| self.w[*at] = *start);
+        if !last.is_finite() {
+            return Err(Error::NonFiniteLoss { value: last, place: "the smallest step from a point of the path" });
+        }
         Ok(Step::None)
     }
 

@@ -1,0 +1,3 @@
+//! Many λ in a row.
+
+mod linear;
