@@ -181,6 +181,10 @@ impl Charge {
         self.weakest
     }
 
+    pub(super) fn is_convex(&self) -> bool {
+        self.is_l1
+    }
+
     /// Whether the slope at 0 is infinite.
     pub(super) fn holds_every_zero(&self) -> bool {
         self.slope_at_zero.is_infinite()

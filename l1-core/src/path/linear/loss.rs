@@ -97,13 +97,16 @@ impl<'f> Loss<'f> {
 pub(super) struct Curvature {
     outputs: usize,
     length: usize,
-    /// k·k parts, or k if outputs do not mix.
+    rows: usize,
+    /// As found: k·k parts, or k if outputs do not mix.
+    found: Vec<f64>,
+    /// The same, positive and damped.
     values: Vec<f64>,
-    pub(super) is_diagonal: bool,
+    is_diagonal: bool,
     /// The largest of the diagonals.
-    pub(super) largest: f64,
+    largest: f64,
     /// Share of the largest that was added to each diagonal.
-    pub(super) damping: f64,
+    damping: f64,
 }
 
 impl Curvature {
@@ -115,7 +118,7 @@ impl Curvature {
         let is_narrow = loss.dtype != DType::F64;
         // Between rounding and curvature of the gradient.
         let (h, mixing) = if is_narrow { (2e-3, 1e-3) } else { (1e-6, 1e-6) };
-        let mut values = vec![0.0; outputs * outputs * length];
+        let mut found = vec![0.0; outputs * outputs * length];
         let (mut moved, mut moved_gradient) = (scores.to_vec(), Vec::new());
         for output in 0..outputs {
             let own = output * length..output * length + rows;
@@ -123,7 +126,7 @@ impl Curvature {
                 *score += h * (1.0 + score.abs());
             }
             loss.evaluate(&moved, &mut moved_gradient)?;
-            let block = &mut values[output * outputs * length..][..outputs * length];
+            let block = &mut found[output * outputs * length..][..outputs * length];
             for other in 0..outputs {
                 for row in 0..rows {
                     let step = moved[output * length + row] - scores[output * length + row];
@@ -134,67 +137,56 @@ impl Curvature {
             }
             moved[own.clone()].copy_from_slice(&scores[own]);
         }
-        let mut curvature = Self { outputs, length, values, is_diagonal: outputs == 1, largest: 0.0, damping };
-        curvature.settle(rows, mixing);
+        let (mut largest, off) = symmetric(&mut found, outputs, length);
+        // A loss that is flat everywhere is as good as one of curvature 1: damping will find its size.
+        if largest == 0.0 {
+            largest = 1.0;
+        }
+        let is_diagonal = off <= mixing * largest;
+        if is_diagonal {
+            let part = |output| &found[output * (outputs + 1) * length..][..length];
+            found = (0..outputs).flat_map(part).copied().collect();
+        }
+        let values = Vec::new();
+        let mut curvature = Self { outputs, length, rows, found, values, is_diagonal, largest, damping };
+        curvature.set_damping(damping);
         Ok(curvature)
     }
 
-    fn at(&self, a: usize, b: usize, row: usize) -> usize {
-        (a * self.outputs + b) * self.length + row
+    pub(super) fn damping(&self) -> f64 {
+        self.damping
     }
 
-    /// Symmetric, positive, damped.
-    fn settle(&mut self, rows: usize, mixing: f64) {
-        let k = self.outputs;
-        let (mut largest, mut off) = (0.0_f64, 0.0_f64);
-        for a in 0..k {
-            for b in 0..=a {
-                for row in 0..rows {
-                    let (one, other) = (self.at(a, b, row), self.at(b, a, row));
-                    let mean = 0.5 * (self.values[one] + self.values[other]);
-                    (self.values[one], self.values[other]) = (mean, mean);
-                    let size = if a == b { &mut largest } else { &mut off };
-                    *size = size.max(mean.abs());
-                }
+    /// Positive, and more so by a share of the largest curvature.
+    pub(super) fn set_damping(&mut self, damping: f64) {
+        let Self { outputs: k, length, rows, .. } = *self;
+        self.damping = damping;
+        let floor = damping * self.largest;
+        self.values.clone_from(&self.found);
+        if self.is_diagonal {
+            for part in self.values.chunks_exact_mut(length) {
+                part[..rows].iter_mut().for_each(|value| *value = value.max(0.0) + floor);
             }
-        }
-        // A loss that is flat everywhere is as good as one of curvature 1: damping will find its size.
-        let largest = if largest > 0.0 { largest } else { 1.0 };
-        self.largest = largest;
-        let floor = self.damping * largest;
-        if off <= mixing * largest {
-            self.is_diagonal = true;
-            let diagonal = (0..k).flat_map(|a| {
-                let start = self.at(a, a, 0);
-                self.values[start..start + self.length]
-                    .iter()
-                    .enumerate()
-                    .map(|(row, value)| if row < rows { value.max(0.0) + floor } else { 0.0 })
-            });
-            self.values = diagonal.collect();
             return;
         }
+        let at = |a: usize, b: usize, row: usize| (a * k + b) * length + row;
         let mut block = vec![0.0; k * k];
         for row in 0..rows {
             for a in 0..k {
+                let diagonal = &mut self.values[at(a, a, row)];
+                *diagonal = diagonal.max(0.0) + floor;
                 for b in 0..k {
-                    block[a * k + b] = self.values[self.at(a, b, row)];
+                    block[a * k + b] = self.values[at(a, b, row)];
                 }
-                block[a * k + a] = block[a * k + a].max(0.0) + floor;
             }
             if is_positive(&mut block.clone(), k) {
-                for a in 0..k {
-                    let at = self.at(a, a, row);
-                    self.values[at] = block[a * k + a];
-                }
-            } else {
-                // Not convex, or not a sum over examples: no less than the block anywhere, and without mixing.
-                for a in 0..k {
-                    let size = (0..k).map(|b| block[a * k + b].abs()).sum::<f64>();
-                    for b in 0..k {
-                        let at = self.at(a, b, row);
-                        self.values[at] = if a == b { size } else { 0.0 };
-                    }
+                continue;
+            }
+            // Not convex, or not a sum over examples: no less than the block anywhere, and without mixing.
+            for a in 0..k {
+                let size = (0..k).map(|b| block[a * k + b].abs()).sum::<f64>();
+                for b in 0..k {
+                    self.values[at(a, b, row)] = if a == b { size } else { 0.0 };
                 }
             }
         }
@@ -222,6 +214,23 @@ impl Curvature {
             }
         }
     }
+}
+
+/// Takes the mean of a matrix and its transpose. The largest entries on the diagonal and beside it.
+fn symmetric(values: &mut [f64], k: usize, length: usize) -> (f64, f64) {
+    let (mut largest, mut off) = (0.0_f64, 0.0_f64);
+    for a in 0..k {
+        for b in 0..=a {
+            for row in 0..length {
+                let (one, other) = ((a * k + b) * length + row, (b * k + a) * length + row);
+                let mean = 0.5 * (values[one] + values[other]);
+                (values[one], values[other]) = (mean, mean);
+                let size = if a == b { &mut largest } else { &mut off };
+                *size = size.max(mean.abs());
+            }
+        }
+    }
+    (largest, off)
 }
 
 /// Whether a symmetric matrix has a Cholesky factor; it is overwritten.

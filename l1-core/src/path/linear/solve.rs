@@ -13,6 +13,10 @@ use crate::{Error, Result};
 
 /// Damping of the curvature while every full step is accepted: what keeps singular problems regular.
 const LEAST_DAMPING: f64 = 1e-7;
+/// From here on damping leaves nothing to move.
+const MOST_DAMPING: f64 = 1e12;
+/// The least share of a step is 2 to the minus this, less 1.
+const MOST_HALVINGS: i32 = 12;
 /// A Newton step that leaves more of the violation than this had a curvature that is to be renewed.
 const GOOD_STEP: f64 = 0.15;
 /// So many steps without a smaller violation are the last.
@@ -74,10 +78,13 @@ pub(super) struct Outcome {
 }
 
 /// What one Newton step led to.
+#[derive(Debug)]
 enum Step {
     Taken {
         share: f64,
     },
+    /// The objective has not fallen along its way: the curvature is to be damped more.
+    Rejected,
     /// The objective cannot be lowered any more.
     None,
 }
@@ -193,6 +200,12 @@ impl<'f> Solver<'f> {
             let inner = charge.weakest() * tolerance.max(1e-3 * violation.min(1.0)) * 0.1;
             let known = active.len();
             let step = self.newton(charge, &mut active, &candidates, inner)?;
+            if std::env::var("TRACE").is_ok() {
+                eprintln!(
+                    "  before {violation:e} inner {inner:e} damping {:e} step {step:?} value {} passes {} stale {} curv {:?}",
+                    self.damping, self.value, self.counts.passes, self.is_stale, self.counts.curvatures
+                );
+            }
             active[known..].iter().for_each(|unit| is_active[*unit] = true);
             before = violation;
             self.correlate(&candidates);
@@ -201,6 +214,11 @@ impl<'f> Solver<'f> {
                 Step::None if violation > tolerance && self.is_stale => self.is_to_be_renewed = true,
                 Step::None if violation > tolerance => break,
                 Step::Taken { share } if share < 1.0 => self.is_to_be_renewed = true,
+                Step::Rejected => {
+                    // What was found elsewhere may be to blame.
+                    self.is_to_be_renewed = self.is_stale;
+                    continue;
+                }
                 _ => {}
             }
             // Where nothing but rounding is left, no step comes nearer.
@@ -335,13 +353,16 @@ impl<'f> Solver<'f> {
     }
 
     fn renew_curvature(&mut self) -> Result<()> {
-        let is_new = self.curvature.as_ref().is_none_or(|curvature| curvature.damping != self.damping);
-        if is_new || self.is_to_be_renewed {
+        if self.curvature.is_none() || self.is_to_be_renewed {
             let Self { loss, scores, theta, damping, .. } = self;
             self.curvature = Some(Curvature::estimate(loss, scores, theta, *damping)?);
             self.gram.clear();
             self.counts.curvatures += 1;
             (self.is_stale, self.is_to_be_renewed) = (false, false);
+        }
+        if let Some(curvature) = self.curvature.as_mut().filter(|curvature| curvature.damping() != self.damping) {
+            curvature.set_damping(self.damping);
+            self.gram.clear();
         }
         Ok(())
     }
@@ -472,37 +493,44 @@ impl<'f> Solver<'f> {
         let delta = change(&self.columns, &self.gram, &self.quadratic, &self.w, self.outputs);
         let before = self.scores.clone();
         let mut theta = Vec::new();
-        let (mut share, mut last) = (1.0, 0.0);
-        for _ in 0..60 {
+        let mut last = self.value;
+        // Along a line a penalty that is not convex may rise before it falls: then only the whole step is tried.
+        for halvings in 0..if charge.is_convex() { MOST_HALVINGS } else { 1 } {
+            let share = 0.5_f64.powi(halvings);
             for ((at, start), target) in self.gram.coordinates.iter().zip(&start).zip(&target) {
-                self.w[*at] = if share == 1.0 { *target } else { start + share * (target - start) };
+                self.w[*at] = if halvings == 0 { *target } else { start + share * (target - start) };
             }
             let scores: Vec<f64> = before.iter().zip(&delta).map(|(before, delta)| before + share * delta).collect();
             let value = self.loss.evaluate(&scores, &mut theta)?;
             let after = value + omega(&self.w);
-            if after <= objective - 1e-4 * share * decrease + rounding {
+            let slack = if halvings == 0 { rounding } else { 0.0 };
+            if after <= objective - 1e-4 * share * decrease + slack {
                 (self.scores, self.theta, self.value) = (scores, theta, value);
                 (self.is_stale, self.is_complete) = (true, false);
-                self.damping = if share < 1.0 {
-                    (self.damping * 10.0).max(1e-3)
+                if halvings == 0 {
+                    self.damping = (self.damping / 10.0).max(LEAST_DAMPING);
                 } else {
-                    (self.damping / 10.0).max(LEAST_DAMPING)
-                };
-                self.support = active
-                    .iter()
-                    .copied()
-                    .filter(|unit| self.w[charge.start(*unit)..][..charge.size].iter().any(|w| *w != 0.0))
-                    .collect();
+                    self.damp();
+                }
+                let is_in_use = |unit: &&usize| self.w[charge.start(**unit)..][..charge.size].iter().any(|w| *w != 0.0);
+                self.support = active.iter().filter(is_in_use).copied().collect();
                 return Ok(Step::Taken { share });
             }
-            share *= 0.5;
             last = value;
         }
         self.gram.coordinates.iter().zip(&start).for_each(|(at, start)| self.w[*at] = *start);
+        if self.damping < MOST_DAMPING {
+            self.damp();
+            return Ok(Step::Rejected);
+        }
         if !last.is_finite() {
             return Err(Error::NonFiniteLoss { value: last, place: "the smallest step from a point of the path" });
         }
         Ok(Step::None)
+    }
+
+    fn damp(&mut self) {
+        self.damping = (10.0 * self.damping).max(1e-3);
     }
 
     /// The columns in use with their weights, and the intercept for columns with their means.
