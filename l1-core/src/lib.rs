@@ -141,6 +141,7 @@ pub use param::{Decision, LeftOut, Origin, Param, ParamPath, Reason, Role, RoleN
 pub use path::{
     Certificate, CoefficientLine, Coefficients, Direction, Ended, Fit, Path, PathField, PathPoint, PathRun,
 };
+pub use path::linear::{LinearPath, LinearPoint};
 pub use penalty::{Curve, Grouping, Penalty};
 pub use regularized::Regularized;
 pub use regularized_grads::RegularizedGrads;

@@ -10,6 +10,7 @@
 mod bad_input;
 mod grid;
 mod lambda_max;
+mod linear;
 mod run;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
