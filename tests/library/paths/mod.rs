@@ -5,12 +5,14 @@
 //! | `lambda_max.rs` | the smallest λ that empties a parameter, against its definition: fits on both sides of it |
 //! | `grid.rs` | which scales a path goes through |
 //! | `run.rs` | what a path records, restores and ends by |
+//! | `linear.rs`, `linear_run.rs` | the path of one linear layer, as points and as a `PathRun` |
 //! | `bad_input.rs` | what is refused, and what stays available then |
 
 mod bad_input;
 mod grid;
 mod lambda_max;
 mod linear;
+mod linear_run;
 mod run;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
