@@ -587,6 +587,20 @@ pub enum Error {
         why: String,
     },
 
+    /// A layer, its inputs or its penalty have no [`LinearPath`](crate::LinearPath).
+    ///
+    /// Cause: inputs that are no n × p matrix of finite F32 or F64 numbers, groups that reach over several inputs, a penalized
+    /// intercept, or a loss that does not depend on its scores.
+    ///
+    /// Cure: what the message expects; `Path::run` takes any model and any penalty, with an optimizer.
+    #[error("{path}: a linear path is not possible: {why}. `Path::run` takes any model and penalty, with an optimizer")]
+    NoLinearPath {
+        /// The parameter, or the argument.
+        path: ParamPath,
+        /// What was found, and what was expected.
+        why: String,
+    },
+
     /// A tensor has a dtype for which l1 has no arithmetic.
     ///
     /// Cause: an integer or 8-bit tensor was given to an operation, or an 8-bit variable to an optimizer. (A visit passes

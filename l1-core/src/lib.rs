@@ -138,6 +138,7 @@ pub use optim::{
     ProxAdamW, ProxSgd, Proximal, Solution, Stepper, Stop, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
 };
 pub use param::{Decision, LeftOut, Origin, Param, ParamPath, Reason, Role, RoleName};
+pub use path::linear::{LinearPath, LinearPoint};
 pub use path::{
     Certificate, CoefficientLine, Coefficients, Direction, Ended, Fit, Path, PathField, PathPoint, PathRun,
 };

@@ -8,6 +8,7 @@ mod coefficients;
 mod empty;
 mod fit;
 mod grid;
+pub(crate) mod linear;
 mod relaxed;
 mod run;
 mod table;

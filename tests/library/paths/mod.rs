@@ -14,6 +14,7 @@ mod bad_input;
 mod cross_validation;
 mod grid;
 mod lambda_max;
+mod linear;
 mod relaxed;
 mod run;
 mod stability;

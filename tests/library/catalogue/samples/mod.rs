@@ -18,6 +18,7 @@ mod names;
 mod operations;
 mod optimizers;
 mod paths;
+mod schedules;
 mod steps;
 
 /// Errors that come at one time.
@@ -29,7 +30,7 @@ pub struct Stage {
 }
 
 /// From the first line of a program to its last.
-pub const STAGES: [Stage; 10] = [
+pub const STAGES: [Stage; 11] = [
     Stage {
         when: "While a model is collected",
         source: include_str!("collecting.rs"),
@@ -78,6 +79,17 @@ pub const STAGES: [Stage; 10] = [
             steps::gradient_shape,
             steps::gradient_dtype,
             by_hand::gradient_device,
+        ],
+    },
+    Stage {
+        when: "λ that changes while training",
+        source: include_str!("schedules.rs"),
+        samples: &[
+            schedules::invalid_schedule,
+            schedules::two_schedules,
+            schedules::follows_schedule,
+            schedules::schedule_unused,
+            schedules::support_of_singular_values,
         ],
     },
     Stage {
