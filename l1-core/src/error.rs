@@ -105,7 +105,7 @@ pub enum Error {
         hint: String,
     },
 
-    /// A scale was asked for or set on a field at or below which nothing is penalized.
+    /// A scale, a schedule or a frozen support is of a field at or below which nothing is penalized.
     ///
     /// Cause: the path is misspelt, or is that of a field without a penalty.
     ///

@@ -17,6 +17,7 @@ mod in_the_loss;
 mod names;
 mod operations;
 mod optimizers;
+mod paths;
 mod schedules;
 mod steps;
 
@@ -29,7 +30,7 @@ pub struct Stage {
 }
 
 /// From the first line of a program to its last.
-pub const STAGES: [Stage; 10] = [
+pub const STAGES: [Stage; 11] = [
     Stage {
         when: "While a model is collected",
         source: include_str!("collecting.rs"),
@@ -104,6 +105,24 @@ pub const STAGES: [Stage; 10] = [
             certificates::not_stationary,
             certificates::zeros_leave,
             certificates::no_duality_gap,
+        ],
+    },
+    Stage {
+        when: "Paths, cross-validation, stability selection",
+        source: include_str!("paths.rs"),
+        samples: &[
+            paths::invalid_grid,
+            paths::invalid_path,
+            paths::no_descent,
+            paths::never_empty,
+            paths::non_finite_point,
+            paths::path,
+            paths::no_such_point,
+            paths::invalid_folds,
+            paths::in_fold,
+            paths::invalid_stability,
+            paths::in_subsample,
+            paths::no_bound,
         ],
     },
     Stage {
