@@ -59,6 +59,7 @@
 //! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`], [`Fista`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
 //! | certify | [`Regularizer::stationarity`], [`Stepper::stationarity`]: [`Stationarity`]; [`MeanGradients`] of minibatches |
 //! | how far from the minimum | [`Regularizer::duality_gap`], [`LinearProblem`], [`Gap`] |
+//! | how it went | [`History`]: zeros, deaths and revivals of groups, what moved the weights, weights that hop around 0 |
 //! | stop and go on | [`Checkpoint`] |
 //! | the mathematics | [`kernel`]: value, subgradient, prox, distance, λ_max |
 //! | what can go wrong | [`Error`]; `tracing` warnings of [penalties that rounding takes back](ProxSgd#half-types) |
@@ -79,6 +80,7 @@ mod explain;
 mod gradient;
 mod gradient_check;
 mod guard;
+mod history;
 pub mod kernel;
 mod layers;
 mod located;
@@ -114,14 +116,16 @@ pub use coverage::{Coverage, CoverageRow, Status, Strangeness, Stranger};
 pub use duality::{Gap, LinearLoss, LinearProblem};
 pub use error::{Error, Result};
 pub use guard::Guard;
+pub use history::{FieldRecord, GroupChange, GroupEvent, History, HistoryField, HistoryRecord, LossValue, Oscillation};
 pub use kernel::{Norm, Place};
 #[cfg(feature = "derive")]
 pub use l1_derive::Regularized;
 pub use missing::MissingCause;
 pub use on_missing_gradient::OnMissingGradient;
 pub use optim::{
-    Charged, Fista, FtrlProximal, NonFinite, ParamsFista, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ParamsProximal,
-    ProxAdamW, ProxSgd, Proximal, Solution, Stepper, Stop, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
+    Charged, Fista, FtrlProximal, Moves, NonFinite, ParamsFista, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd,
+    ParamsProximal, ProxAdamW, ProxSgd, Proximal, Solution, Stepper, Stop, clip_grad_norm, clip_grad_norm_with,
+    clip_grad_value,
 };
 pub use param::{Decision, LeftOut, Origin, Param, ParamPath, Reason, Role, RoleName};
 pub use penalty::{Curve, Grouping, Penalty};

@@ -28,6 +28,7 @@ mod ftrl;
 mod lost;
 mod proximal;
 mod sgd;
+mod split;
 mod stepper;
 mod vars;
 mod vector;
@@ -38,5 +39,8 @@ pub use fista::{Fista, ParamsFista, Solution, Stop};
 pub use ftrl::{Charged, FtrlProximal, ParamsFtrl};
 pub use proximal::{ParamsProximal, Proximal};
 pub use sgd::{ParamsProxSgd, ProxSgd};
+pub use split::Moves;
+#[doc(hidden)]
+pub use split::Parts;
 pub(crate) use stepper::Kept;
 pub use stepper::{Method, Stepper};

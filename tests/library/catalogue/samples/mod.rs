@@ -77,6 +77,7 @@ pub const STAGES: [Stage; 9] = [
             steps::gradient_shape,
             steps::gradient_dtype,
             by_hand::gradient_device,
+            steps::not_recorded,
         ],
     },
     Stage {
