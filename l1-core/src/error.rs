@@ -824,6 +824,111 @@ pub enum Error {
         step: f64,
     },
 
+    /// A grid of scales is not strictly sorted, or a scale of it is no positive number.
+    ///
+    /// Cause: a scale that is 0, negative, NaN or infinite, or one that is on the wrong side of the scale before it.
+    ///
+    /// Cure: sort the scales, remove repeated ones, and leave 0 to [`Path::ascending`](crate::Path::ascending), which begins there.
+    #[error("scale {index} of the grid is {} (expected {expected})", readable(*value))]
+    InvalidGrid {
+        /// Its place, from 0.
+        index: usize,
+        /// The scale.
+        value: f64,
+        /// What was expected.
+        expected: String,
+    },
+
+    /// What a [`Path`](crate::Path) was told cannot be.
+    ///
+    /// Cause: an empty grid, a number out of its range, a stopping rule that does not go with the scales' direction, or a
+    /// metric that the fit does not record.
+    ///
+    /// Cure: what the message says.
+    #[error("{rule}: {why}")]
+    InvalidPath {
+        /// The method of `Path`.
+        rule: &'static str,
+        /// What was found, and what was expected.
+        why: String,
+    },
+
+    /// A path cannot descend from the scale that empties the model, since there is none.
+    ///
+    /// Cause: at 0 the loss has no gradient, as in a network whose layers are all 0; the curve's slope at 0 is infinite
+    /// (`half`, `two_thirds`, `l0`), so that every scale keeps 0; or the fit does not keep zeros.
+    ///
+    /// Cure: [`Path::ascending`](crate::Path::ascending), from a dense fit upwards, or [`Path::grid`](crate::Path::grid).
+    #[error("{path}: no path descends from the scale that empties it: {why}. Take `Path::ascending` or `Path::grid`")]
+    NoDescent {
+        /// The parameter.
+        path: ParamPath,
+        /// What was found.
+        why: String,
+    },
+
+    /// An ascending path came to its limit of points, and the model was not empty.
+    ///
+    /// Cause: a first scale that is too small, or a factor too near 1; or a fit that makes no exact zeros.
+    ///
+    /// Cure: a larger scale, factor or [`max_points`](crate::Path::max_points); a proximal optimizer in the fit.
+    #[error(
+        "after {points} scales {nonzeros} penalized entries are not 0 (expected an empty model): take a larger first scale, factor or \
+         `max_points`. Does the fit train with a proximal optimizer, given `fit.regularizer()`?"
+    )]
+    NeverEmpty {
+        /// The limit.
+        points: usize,
+        /// Nonzero penalized entries at the last scale.
+        nonzeros: usize,
+    },
+
+    /// The loss of a model is NaN or infinite after it was fitted.
+    ///
+    /// Cause: training has diverged at this scale, the data hold NaN, or the loss is not defined everywhere.
+    ///
+    /// Cure: lower the learning rate of the fit, look for NaN in the data, and keep a `log` or `sqrt` away from 0.
+    #[error(
+        "the loss is {value} after the fit (expected a finite number). Has training diverged, do the data hold NaN, or is there a `log` \
+         or `sqrt` of what can be 0 or less?"
+    )]
+    NonFinitePoint {
+        /// The loss.
+        value: f64,
+    },
+
+    /// A path failed in the middle. What was fitted before is in `so_far`: its points can be printed, drawn and restored.
+    ///
+    /// Cause: the fit or the loss failed at this scale; the error is `source`, and stands in the message.
+    ///
+    /// Cure: that of the error. To use what there is, match on `Error::Path { so_far, .. }`.
+    #[error("point {index} of the path, scale {}: {source} ({} before it fitted)", readable(*scale), so_far.points.len())]
+    Path {
+        /// The number of the point that failed.
+        index: usize,
+        /// Its scale; NaN where nothing was fitted yet.
+        scale: f64,
+        /// The points before it.
+        so_far: Box<crate::PathRun>,
+        /// What went wrong. It stands in the message, and is no `source()`, so that nobody prints it twice.
+        r#source: Box<Error>,
+    },
+
+    /// A point of a path was asked for that there is not.
+    ///
+    /// Cause: an index beyond the last point, or a run [without weights](crate::Path::without_weights).
+    ///
+    /// Cure: an index below `run.points.len()`, and a run that keeps weights.
+    #[error(
+        "no weights of point {index}: the run has {points} points (with `without_weights` none of them has weights)"
+    )]
+    NoSuchPoint {
+        /// The index.
+        index: usize,
+        /// How many points there are.
+        points: usize,
+    },
+
     /// candle's own error, passed on as it is.
     ///
     /// Cause: an operation of candle failed: shapes that do not go together, a device that is out of memory, a file

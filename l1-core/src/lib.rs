@@ -73,6 +73,7 @@ mod certificate;
 mod checkpoint;
 mod containers;
 mod coverage;
+mod cross_validation;
 mod duality;
 mod error;
 mod exact;
@@ -90,6 +91,7 @@ mod nearest;
 mod on_missing_gradient;
 pub mod optim;
 mod param;
+mod path;
 mod penalty;
 #[doc(hidden)]
 #[allow(missing_docs)]
@@ -104,6 +106,7 @@ mod roles_by_name;
 mod rule;
 mod scalar;
 mod scales;
+mod stability;
 mod traced;
 mod variables;
 mod visitor;
@@ -113,6 +116,7 @@ pub use certificate::{
 };
 pub use checkpoint::{Checkpoint, Declarations};
 pub use coverage::{Coverage, CoverageRow, Status, Strangeness, Stranger};
+pub use cross_validation::{CrossValidated, CrossValidatedPoint};
 pub use duality::{Gap, LinearLoss, LinearProblem};
 pub use error::{Error, Result};
 pub use guard::Guard;
@@ -128,6 +132,9 @@ pub use optim::{
     clip_grad_value,
 };
 pub use param::{Decision, LeftOut, Origin, Param, ParamPath, Reason, Role, RoleName};
+pub use path::{
+    Certificate, CoefficientLine, Coefficients, Direction, Ended, Fit, Path, PathField, PathPoint, PathRun,
+};
 pub use penalty::{Curve, Grouping, Penalty};
 pub use regularized::Regularized;
 pub use regularized_grads::RegularizedGrads;
@@ -135,6 +142,7 @@ pub use regularizer::Regularizer;
 pub use regularizer_builder::RegularizerBuilder;
 pub use report::{GroupCounts, Report, ReportRow, Totals, UnvisitedRow};
 pub use rule::Rule;
+pub use stability::StabilitySelected;
 pub use traced::Traced;
 pub use visitor::Visitor;
 

@@ -16,6 +16,7 @@ mod table;
 
 pub(crate) use gradients::Gradient;
 pub use gradients::{DataGradients, MeanGradients};
+pub(crate) use table::small;
 
 /// What a certificate is told.
 ///

@@ -30,7 +30,7 @@ mod proximal;
 mod sgd;
 mod split;
 mod stepper;
-mod vars;
+pub(crate) mod vars;
 mod vector;
 
 pub use adamw::{ParamsProxAdamW, ProxAdamW};

@@ -30,7 +30,7 @@ fn unnamed(index: usize, var: &Var) -> ParamPath {
 }
 
 /// At least one penalized or decayed parameter is among the variables.
-pub(super) fn check_covers<'v>(
+pub(crate) fn check_covers<'v>(
     regularizer: &Regularizer,
     mut vars: impl Iterator<Item = &'v Var> + Clone,
 ) -> Result<()> {
@@ -147,7 +147,7 @@ pub(super) fn plan(
 }
 
 /// What a variable is called in errors.
-pub(super) fn path(index: usize, var: &Var, regularizer: &Regularizer) -> ParamPath {
+pub(crate) fn path(index: usize, var: &Var, regularizer: &Regularizer) -> ParamPath {
     regularizer.get(var).map_or_else(|| unnamed(index, var), |param| param.path.clone())
 }
 
