@@ -649,6 +649,19 @@ pub enum Error {
         why: String,
     },
 
+    /// A picture cannot be drawn; from the functions of `plot`.
+    ///
+    /// Cause: a result without points, or a tensor that is no layer over images of the stated sides.
+    ///
+    /// Cure: what the message says; draw a result that holds something.
+    #[error("no picture of a {picture}: {why}")]
+    Picture {
+        /// Which one.
+        picture: &'static str,
+        /// What was found, and what was expected.
+        why: String,
+    },
+
     /// A checkpoint's file could not be written or read. A file that was there before is as it was.
     ///
     /// Cause: a folder that does not exist or is not yours to write, or a full disk.

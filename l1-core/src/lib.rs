@@ -60,13 +60,14 @@
 //! | certify | [`Regularizer::stationarity`], [`Stepper::stationarity`]: [`Stationarity`]; [`MeanGradients`] of minibatches |
 //! | how far from the minimum | [`Regularizer::duality_gap`], [`LinearProblem`], [`Gap`] |
 //! | how it went | [`History`]: zeros, deaths and revivals of groups, what moved the weights, weights that hop around 0 |
+//! | see it | `plot` (feature `plot`): coefficient paths, cross-validation, stability, training, weight maps |
 //! | stop and go on | [`Checkpoint`] |
 //! | the mathematics | [`kernel`]: value, subgradient, prox, distance, λ_max |
 //! | what can go wrong | [`Error`]; `tracing` warnings of [penalties that rounding takes back](ProxSgd#half-types) |
 //!
 //! # Features
 //!
-//! `derive` (on by default): the macro. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
+//! `derive` (on by default): the macro. `plot`: pictures of results. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
 
 mod by_name;
 mod certificate;
@@ -93,6 +94,8 @@ pub mod optim;
 mod param;
 mod path;
 mod penalty;
+#[cfg(feature = "plot")]
+pub mod plot;
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub mod private;
