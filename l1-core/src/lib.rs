@@ -61,13 +61,15 @@
 //! | how far from the minimum | [`Regularizer::duality_gap`], [`LinearProblem`], [`Gap`] |
 //! | how it went | [`History`]: zeros, deaths and revivals of groups, what moved the weights, weights that hop around 0 |
 //! | see it | `plot` (feature `plot`): coefficient paths, cross-validation, stability, training, weight maps |
+//! | choose λ | [`Regularizer::lambda_max`]; [`Path`], [`PathRun`]; [`CrossValidation`]; [`StabilitySelection`] |
+//! | λ that changes while training | [`Schedules`], [`Schedule`], [`Phases`]; [`Regularizer::freeze_support`] |
 //! | stop and go on | [`Checkpoint`] |
 //! | the mathematics | [`kernel`]: value, subgradient, prox, distance, λ_max |
 //! | what can go wrong | [`Error`]; `tracing` warnings of [penalties that rounding takes back](ProxSgd#half-types) |
 //!
 //! # Features
 //!
-//! `derive` (on by default): the macro. `plot`: pictures of results. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
+//! `derive` (on by default): the macro. `plot`: pictures of results. `progress`: bars on stderr for paths, cross-validation and stability selection, where it is a terminal. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
 
 mod by_name;
 mod certificate;
@@ -84,13 +86,16 @@ mod gradient_check;
 mod guard;
 mod history;
 pub mod kernel;
+mod lambda_max;
 mod layers;
+mod lent;
 mod located;
 mod mark;
 mod missing;
 mod nearest;
 mod on_missing_gradient;
 pub mod optim;
+mod parallel;
 mod param;
 mod path;
 mod penalty;
@@ -99,6 +104,7 @@ pub mod plot;
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub mod private;
+mod progress;
 mod regularized;
 mod regularized_grads;
 mod regularizer;
@@ -107,9 +113,12 @@ mod report;
 mod resolve;
 mod roles_by_name;
 mod rule;
+mod sampling;
 mod scalar;
 mod scales;
+mod schedule;
 mod stability;
+mod support;
 mod traced;
 mod variables;
 mod visitor;
@@ -119,7 +128,7 @@ pub use certificate::{
 };
 pub use checkpoint::{Checkpoint, Declarations};
 pub use coverage::{Coverage, CoverageRow, Status, Strangeness, Stranger};
-pub use cross_validation::{CrossValidated, CrossValidatedPoint};
+pub use cross_validation::{CrossValidated, CrossValidatedPoint, CrossValidation, Fold};
 pub use duality::{Gap, LinearLoss, LinearProblem};
 pub use error::{Error, Result};
 pub use guard::Guard;
@@ -127,6 +136,7 @@ pub use history::{FieldRecord, GroupChange, GroupEvent, History, HistoryField, H
 pub use kernel::{Norm, Place};
 #[cfg(feature = "derive")]
 pub use l1_derive::Regularized;
+pub use lambda_max::{Emptied, LambdaMaxRow, LambdaMaxima};
 pub use missing::MissingCause;
 pub use on_missing_gradient::OnMissingGradient;
 pub use optim::{
@@ -145,7 +155,8 @@ pub use regularizer::Regularizer;
 pub use regularizer_builder::RegularizerBuilder;
 pub use report::{GroupCounts, Report, ReportRow, Totals, UnvisitedRow};
 pub use rule::Rule;
-pub use stability::StabilitySelected;
+pub use schedule::{Phase, Phases, Schedule, Schedules};
+pub use stability::{ErrorBound, StabilitySelected, StabilitySelection, Subsample};
 pub use traced::Traced;
 pub use visitor::Visitor;
 

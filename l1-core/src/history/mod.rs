@@ -247,9 +247,11 @@ impl History {
         if step < self.next_due {
             return Ok(opt.step(grads)?);
         }
-        let penalties = self.same_fields(opt.regularizer(), step)?;
+        self.same_fields(opt.regularizer(), step)?;
         let loss = loss.into().read()?;
         let parts = opt.split_step(grads)?;
+        // Schedules have moved λ within the step.
+        let penalties = self.same_fields(opt.regularizer(), step)?;
         let moves = self.watched.iter().map(|watched| {
             let parts = parts.iter().find(|(id, _)| *id == watched.id());
             Some(parts.map_or_else(Moves::default, |(_, parts)| parts.lengths()))

@@ -264,6 +264,13 @@ impl Method for ParamsFtrl {
         OptimizerStep::Ftrl(before)
     }
 
+    fn on_freezing(&self, progress: Progress) -> Option<Progress> {
+        // z holds weights less what was charged. Without the charges it has to be made anew from the weights as they are, as in a first
+        // step; and again where n knows of no gradient, nothing was charged.
+        let Progress { lambda, l2, element, .. } = progress;
+        (lambda > 0.0 || l2 > 0.0 || element > 0.0).then(Progress::default)
+    }
+
     fn decay_factors(&self, _: Progress, _: f64, _: &[Var]) -> Result<DecayFactors> {
         Ok(DecayFactors::None)
     }

@@ -47,35 +47,31 @@ pub(super) struct Before {
     /// Where it stands among the optimizer's variables.
     index: usize,
     weights: Vec<f64>,
-    /// A copy of it, and the step that charges nothing.
-    copy: Work,
+    /// A copy of it with its state, and the step that charges nothing.
+    twin: Work,
 }
 
 impl Before {
     /// * `uncharged`: the planned step without its charge.
     pub(super) fn of(index: usize, work: &Work, uncharged: OptimizerStep) -> Result<Option<Self>> {
         let Some((grad, _)) = &work.next else { return Ok(None) };
-        let weights = match &work.master {
-            None => copy(&work.var)?,
-            Some(master) => {
-                let weights = copy(master.weights())?;
-                if work.var.elem_count() > 0 {
-                    master::follow(&weights, &work.var)?;
-                }
-                weights
-            }
-        };
-        let grad = grad.to_dtype(weights.dtype())?;
         let state = work.state.iter().map(copy).collect::<Result<_>>()?;
-        let before = wide(&weights)?;
-        let copy = Work::new(weights, state, Some((grad, uncharged)));
-        Ok(Some(Self { id: work.var.id(), index, weights: before, copy }))
+        let mut twin = Work::new(copy(&work.var)?, state, Some((grad.clone(), uncharged)));
+        twin.hold = work.hold;
+        if let Some(master) = &work.master {
+            twin = twin.with_master()?;
+            if let Some(twin) = twin.master.as_ref().filter(|_| work.var.elem_count() > 0) {
+                twin.weights().set(master.weights())?;
+                master::follow(twin.weights(), &work.var)?;
+            }
+        }
+        let weights = wide(stepped(&twin))?;
+        Ok(Some(Self { id: work.var.id(), index, weights, twin }))
     }
 
     fn parts(self, work: &Work) -> Result<Parts> {
-        let after = wide(work.master.as_ref().map_or(&work.var, |master| master.weights()))?;
-        let uncharged = wide(&self.copy.var)?;
-        let keep = self.copy.next.map_or(1.0, |(_, step)| step.keep());
+        let (uncharged, after) = (wide(stepped(&self.twin))?, wide(stepped(work))?);
+        let keep = self.twin.next.map_or(1.0, |(_, step)| step.keep());
         let mut parts = Parts::default();
         for ((w, u), after) in self.weights.into_iter().zip(uncharged).zip(after) {
             // Not `keep·w − w`, which for an infinite w is NaN also without decay.
@@ -88,23 +84,32 @@ impl Before {
     }
 }
 
+/// The weights that a step is of: the f32 copy, where one is kept.
+fn stepped(work: &Work) -> &Var {
+    work.master.as_ref().map_or(&work.var, |master| master.weights())
+}
+
 fn copy(var: &Var) -> Result<Var> {
     Ok(Var::from_tensor(&var.as_detached_tensor().copy()?)?)
 }
 
 /// The parts of the move of each variable that was stepped.
-pub(super) fn parts(mut before: Vec<Before>, work: &[Work]) -> Result<Vec<(TensorId, Parts)>> {
-    let mut copies = Vec::new();
-    for before in &mut before {
-        let nothing = Work::new(before.copy.var.clone(), Vec::new(), None);
-        copies.push(std::mem::replace(&mut before.copy, nothing));
+///
+/// * `work`: all variables, after the step.
+pub(super) fn parts(before: Vec<Before>, work: &[Work]) -> Result<Vec<(TensorId, Parts)>> {
+    let mut twins = Vec::new();
+    let mut rest = Vec::new();
+    for Before { id, index, weights, twin } in before {
+        twins.push(twin);
+        rest.push((id, index, weights));
     }
-    kernel::steps(&mut copies, Source::Checked)?;
-    let stepped = before.into_iter().zip(copies).map(|(before, copy)| Before { copy, ..before });
+    // All as one job, as the step itself.
+    kernel::steps(&mut twins, Source::Checked)?;
+    let stepped = rest.into_iter().zip(twins).map(|((id, index, weights), twin)| Before { id, index, weights, twin });
     stepped
         .map(|before| {
-            let (id, index) = (before.id, before.index);
-            Ok((id, before.parts(&work[index])?))
+            let (id, work) = (before.id, &work[before.index]);
+            Ok((id, before.parts(work)?))
         })
         .collect()
 }

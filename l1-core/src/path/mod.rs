@@ -2,7 +2,7 @@
 
 use candle_core::{Tensor, Var};
 
-use crate::{Error, Regularizer, Result};
+use crate::{Error, Regularizer, Result, progress::Progress};
 
 mod coefficients;
 mod empty;
@@ -15,9 +15,11 @@ mod weights;
 
 pub use coefficients::{CoefficientLine, Coefficients};
 pub use fit::Fit;
+pub(crate) use fit::HELD_OUT;
 pub use grid::Direction;
 use grid::Grid;
 pub use run::{Certificate, Ended, PathField, PathPoint, PathRun};
+pub(crate) use table::{quoted, significant};
 pub(crate) use walk::Walk;
 
 /// Which scales a model is fitted at, and when to stop before their end. Any model, any optimizer: [`run`](Self::run) moves the
@@ -193,10 +195,25 @@ impl Path {
     {
         let direction = self.check()?;
         let mut walk = Walk::new(regularizer, self, vars, direction, loss, fit)?;
+        walk.progress = Some(Progress::new("path", self.grid.length()));
         match self.go(&mut walk) {
             Ok(ended) => Ok(walk.into_run(ended)),
             Err(error) => Err(walk.into_error(error)),
         }
+    }
+
+    /// The smallest scale (with [`of`](Self::of): of the field) that empties the model: where a [descending](Self::descending) path begins.
+    /// Found as is said there; afterwards the variables hold the empty model.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and [`Error::NoDescent`]; none has points.
+    pub fn scale_max<L, F>(&self, regularizer: &Regularizer, vars: &[Var], loss: L, fit: F) -> Result<f64>
+    where
+        L: Fn() -> candle_core::Result<Tensor>,
+        F: FnMut(&mut Fit<'_>) -> Result<()>,
+    {
+        let mut walk = Walk::new(regularizer, self, vars, Direction::Descending, loss, fit)?;
+        walk.scale_max()
     }
 
     fn check(&self) -> Result<Direction> {

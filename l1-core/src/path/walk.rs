@@ -6,10 +6,12 @@ use candle_core::{Tensor, Var};
 
 use super::{
     Certificate, Direction, Ended, Fit, Path, PathField, PathPoint, PathRun,
+    table::significant,
     weights::{Head, Snapshot},
 };
 use crate::{
     Error, GroupCounts, Param, Penalty, Regularizer, Result, gradient_check::check_scalar, kernel, optim::vars,
+    progress::Progress,
 };
 
 /// A path on its way. Everything that fits a model at one scale after the other goes through here.
@@ -25,6 +27,10 @@ pub(crate) struct Walk<'v, L, F> {
     pub(crate) run: PathRun,
     /// The scale of the moment.
     scale: f64,
+    /// The loss before anything was set to 0.
+    pub(crate) start_loss: f64,
+    /// What is told of each point, if anything.
+    pub(crate) progress: Option<Progress>,
 }
 
 impl<'v, L, F> Walk<'v, L, F>
@@ -66,7 +72,19 @@ where
         };
         let (keep_weights, keep_stationarity) = (path.keep_weights, path.keep_stationarity);
         let field = path.field.clone();
-        Ok(Self { regularizer, field, vars, loss, fit, keep_weights, keep_stationarity, run, scale: f64::NAN })
+        Ok(Self {
+            regularizer,
+            field,
+            vars,
+            loss,
+            fit,
+            keep_weights,
+            keep_stationarity,
+            run,
+            scale: f64::NAN,
+            start_loss: 0.0,
+            progress: None,
+        })
     }
 
     /// Moves the scale of the whole or of the field.
@@ -91,6 +109,9 @@ where
     pub(crate) fn point(&mut self, scale: f64) -> Result<()> {
         let metrics = self.fit_at(scale)?;
         let point = self.measure(scale, metrics)?;
+        if let Some(progress) = &self.progress {
+            progress.step(|| format!("scale {}, {} nonzeros", significant(scale), point.nonzeros));
+        }
         self.run.points.push(point);
         Ok(())
     }
