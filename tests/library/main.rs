@@ -28,6 +28,7 @@ mod missing_gradients;
 mod models;
 mod paths;
 mod penalties;
+mod pictures;
 mod plain_optimizers;
 mod prox;
 mod proximal_steps;

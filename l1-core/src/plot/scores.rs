@@ -13,11 +13,10 @@ use crate::{CrossValidated, CrossValidatedPoint, Result};
 
 /// What [`cross_validation`] writes beside the curve.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct CrossValidationOptions<'o> {
     /// In place of "Cross-validation, n folds".
     pub title: Option<&'o str>,
-    /// What a score is, with its unit, such as "mean deviance"; "score" at first.
+    /// What a score is, with its unit, such as "mean deviance"; the name of the metric at first.
     pub score: Option<&'o str>,
 }
 
@@ -49,7 +48,7 @@ pub fn cross_validation(validated: &CrossValidated, options: &CrossValidationOpt
     let frame = Frame { left: 170.0, top: 190.0, right: 1210.0, bottom: 860.0 };
     let panel = Panel::falling(x, y, frame);
     let title = options.title.map_or_else(|| format!("Cross-validation, {} folds", validated.folds), str::to_owned);
-    let score = options.score.unwrap_or("score");
+    let score = options.score.unwrap_or(&validated.metric);
     let score = if panel.y.is_log() { format!("{score} (logarithmic)") } else { score.to_owned() };
     svg(PICTURE, size, |sheet| {
         sheet.title(&title, size)?;

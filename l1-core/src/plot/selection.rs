@@ -11,7 +11,6 @@ use crate::{Result, StabilitySelected};
 
 /// What [`stability`] writes beside the lines.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct StabilityOptions<'o> {
     /// In place of "Stability selection" with the counts.
     pub title: Option<&'o str>,

@@ -10,7 +10,6 @@ use crate::{History, HistoryRecord, Result};
 
 /// What [`training`] writes beside the lines.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct TrainingOptions<'o> {
     /// In place of "Training" with the number of steps.
     pub title: Option<&'o str>,

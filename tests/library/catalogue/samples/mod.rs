@@ -110,7 +110,7 @@ pub const STAGES: [Stage; 9] = [
     Stage {
         when: "Single operations, and candle's own",
         source: include_str!("operations.rs"),
-        samples: &[operations::shape_mismatch, operations::singular_values, operations::candle],
+        samples: &[operations::shape_mismatch, operations::singular_values, operations::picture, operations::candle],
     },
 ];
 
