@@ -79,6 +79,7 @@ pub const STAGES: [Stage; 11] = [
             steps::gradient_shape,
             steps::gradient_dtype,
             by_hand::gradient_device,
+            steps::not_recorded,
         ],
     },
     Stage {
@@ -140,7 +141,7 @@ pub const STAGES: [Stage; 11] = [
     Stage {
         when: "Single operations, and candle's own",
         source: include_str!("operations.rs"),
-        samples: &[operations::shape_mismatch, operations::singular_values, operations::candle],
+        samples: &[operations::shape_mismatch, operations::singular_values, operations::picture, operations::candle],
     },
 ];
 
