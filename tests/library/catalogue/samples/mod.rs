@@ -14,6 +14,7 @@ mod checkpoints;
 mod collecting;
 mod fista;
 mod in_the_loss;
+mod linear_paths;
 mod names;
 mod operations;
 mod optimizers;
@@ -28,7 +29,7 @@ pub struct Stage {
 }
 
 /// From the first line of a program to its last.
-pub const STAGES: [Stage; 9] = [
+pub const STAGES: [Stage; 10] = [
     Stage {
         when: "While a model is collected",
         source: include_str!("collecting.rs"),
@@ -92,6 +93,11 @@ pub const STAGES: [Stage; 9] = [
             certificates::zeros_leave,
             certificates::no_duality_gap,
         ],
+    },
+    Stage {
+        when: "Linear paths",
+        source: include_str!("linear_paths.rs"),
+        samples: &[linear_paths::no_linear_path],
     },
     Stage {
         when: "Checkpoints",
