@@ -634,7 +634,7 @@ pub enum Error {
         found: DType,
     },
 
-    /// The loss is NaN or infinite where [`Fista`](crate::Fista) starts an iteration.
+    /// The loss is NaN or infinite where [`Fista`](crate::Fista) starts an iteration, or where a [`LinearPath`](crate::LinearPath) is.
     ///
     /// Cause: the data, or a loss that is not defined everywhere.
     ///

@@ -14,6 +14,7 @@ mod checkpoints;
 mod collecting;
 mod fista;
 mod in_the_loss;
+mod linear_paths;
 mod names;
 mod operations;
 mod optimizers;
@@ -30,7 +31,7 @@ pub struct Stage {
 }
 
 /// From the first line of a program to its last.
-pub const STAGES: [Stage; 11] = [
+pub const STAGES: [Stage; 12] = [
     Stage {
         when: "While a model is collected",
         source: include_str!("collecting.rs"),
@@ -125,6 +126,11 @@ pub const STAGES: [Stage; 11] = [
             paths::in_subsample,
             paths::no_bound,
         ],
+    },
+    Stage {
+        when: "Linear paths",
+        source: include_str!("linear_paths.rs"),
+        samples: &[linear_paths::no_linear_path],
     },
     Stage {
         when: "Checkpoints",
