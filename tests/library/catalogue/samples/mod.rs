@@ -94,11 +94,7 @@ pub const STAGES: [Stage; 10] = [
             certificates::no_duality_gap,
         ],
     },
-    Stage {
-        when: "Linear paths",
-        source: include_str!("linear_paths.rs"),
-        samples: &[linear_paths::no_linear_path],
-    },
+    Stage { when: "Linear paths", source: include_str!("linear_paths.rs"), samples: &[linear_paths::no_linear_path] },
     Stage {
         when: "Checkpoints",
         source: include_str!("checkpoints.rs"),
