@@ -19,6 +19,8 @@ const MOST_DAMPING: f64 = 1e12;
 const MOST_HALVINGS: i32 = 12;
 /// The passes of one inner problem.
 const MOST_PASSES: usize = 500;
+/// Coordinates of one inner problem: more than these take turns, since its matrix has the square of that many numbers.
+const MOST_TOGETHER: usize = 4096;
 /// Times that candidates may join one inner problem.
 const MOST_JOINS: usize = 10;
 
@@ -119,6 +121,8 @@ pub(super) struct Newton {
     damping: f64,
     gram: Gram,
     quadratic: Quadratic,
+    /// Which of the units in use come next, where they take turns.
+    turn: usize,
     steps: usize,
     passes: usize,
     curvatures: usize,
@@ -135,6 +139,7 @@ impl Newton {
             damping: LEAST_DAMPING,
             gram: Gram::new(outputs, (columns.count + 1) * outputs),
             quadratic: Quadratic::default(),
+            turn: 0,
             steps: 0,
             passes: 0,
             curvatures: 0,
@@ -150,6 +155,11 @@ impl Newton {
     pub(super) fn renew(&mut self) -> bool {
         self.is_to_be_renewed = self.is_stale;
         self.is_stale
+    }
+
+    /// In how many steps all of these units have had their turn.
+    pub(super) fn turns(&self, units: usize, charge: &Charge) -> usize {
+        units.div_ceil(MOST_TOGETHER / charge.size.min(MOST_TOGETHER)).max(1)
     }
 
     /// The largest curvature along coordinates of one column; 0 if none is known.
@@ -191,17 +201,22 @@ impl Newton {
     /// The minimum of the parabola and the penalty.
     fn solve(&mut self, curvature: &Curvature, task: &Task<'_>, at: &Position, active: &mut Vec<usize>) {
         let Task { columns, charge, .. } = *task;
+        let turns = self.turns(active.len(), charge);
+        let each = active.len().div_ceil(turns);
+        let turn = self.turn % turns;
+        self.turn += 1;
+        let own = (turn * each).min(active.len())..((turn + 1) * each).min(active.len());
         let Self { gram, quadratic, outputs, .. } = self;
         let (outputs, free) = (*outputs, if self.is_free { *outputs } else { 0 });
         let coordinates = |unit: usize| charge.start(unit)..charge.start(unit) + charge.size;
         let intercept = columns.count * outputs..columns.count * outputs + free;
-        let used = active.len() * charge.size + free;
+        let used = own.len() * charge.size + free;
         if gram.len() > used + used / 4 + 16 {
-            gram.retain(intercept.clone().chain(active.iter().flat_map(|unit| coordinates(*unit))));
+            gram.retain(intercept.clone().chain(active[own.clone()].iter().flat_map(|unit| coordinates(*unit))));
         }
         let mut slots: Vec<(usize, bool)> = Vec::new();
         slots.extend(intercept.map(|at| (gram.add(columns, curvature, at..at + 1), true)));
-        slots.extend(active.iter().map(|unit| (gram.add(columns, curvature, coordinates(*unit)), false)));
+        slots.extend(active[own].iter().map(|unit| (gram.add(columns, curvature, coordinates(*unit)), false)));
         quadratic.begin(gram, &at.w, gradients(columns, gram, 0, &at.theta, outputs));
         for (slot, is_free) in slots {
             quadratic.use_unit(gram, slot, if is_free { 1 } else { charge.size }, is_free);
@@ -212,7 +227,7 @@ impl Newton {
         let mut pulls = Vec::new();
         for _ in 0..MOST_JOINS {
             self.passes += quadratic.solve(gram, charge, task.tolerance, MOST_PASSES);
-            if task.candidates.is_empty() {
+            if task.candidates.is_empty() || turns > 1 {
                 break;
             }
             // What the model says of the other candidates.

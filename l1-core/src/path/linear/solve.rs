@@ -182,7 +182,7 @@ impl<'f> Solver<'f> {
             // Where nothing but rounding is left, no step comes nearer.
             in_vain = if violation < 0.9 * least { 0 } else { in_vain + 1 };
             least = least.min(violation);
-            if in_vain >= PATIENCE {
+            if in_vain >= PATIENCE * self.newton.turns(working.active.len(), charge) {
                 break;
             }
         }
