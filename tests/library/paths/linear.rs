@@ -281,6 +281,23 @@ fn constant_columns_and_copies_do_no_harm() {
     }
 }
 
+#[test]
+fn more_weights_than_one_inner_problem_takes_have_their_turns() {
+    let mut rng = StdRng::seed_from_u64(4);
+    let (n, p) = (12, 4500); // more than 4096
+    let mut random = |rows, columns| {
+        let numbers: Vec<f64> = (0..rows * columns).map(|_| rng.random_range(-1.0..1.0)).collect();
+        Tensor::from_vec(numbers, (rows, columns), &Device::Cpu).unwrap()
+    };
+    let (x, y) = (random(n, p), random(n, 1));
+    let model = Model::new(1, p, Rule::l1(0.0).l2(1.0));
+    let path = LinearPath::new(&model.layer, &x).scales([30.0, 10.0]).tolerance(1e-6);
+    for point in path.run(&model.regularizer().unwrap(), mse(&y)).unwrap() {
+        assert!(point.converged && point.nonzeros() == p, "{:e}", point.violation);
+        assert!(model.stationarity(&point, &x, &mse(&y)) <= 1.01e-6);
+    }
+}
+
 /// Losses of scores, the last of them no sum over examples.
 const LOSSES: [&str; 6] = ["squares", "logistic", "multinomial", "huber", "poisson", "root"];
 

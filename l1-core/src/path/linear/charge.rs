@@ -152,10 +152,14 @@ impl Charge {
         curvature > 0.0 && pull > self.part.held(1.0 / curvature) * (1.0 + slack)
     }
 
-    /// A norm of a column's gradient up to which all of its units stay at 0, if they are there.
+    /// The largest |v| of a column (of groups: ‖v‖) up to which all of its units stay at 0, if they are there.
     pub(super) fn held(&self) -> f64 {
-        // Where every zero is stationary, a step may leave it all the same.
-        if self.slope_at_zero.is_finite() { self.slope_at_zero } else { 0.0 }
+        match self.slope_at_zero {
+            // Where every zero is stationary, a step may leave it all the same.
+            f64::INFINITY => f64::NEG_INFINITY,
+            slope if self.size == 1 => slope + self.element,
+            slope => slope,
+        }
     }
 
     /// ‖S(v, e)‖.

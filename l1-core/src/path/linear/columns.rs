@@ -27,6 +27,8 @@ pub(super) struct Columns {
     values: Vec<f64>,
     /// What was taken from each column; 0 where nothing was, and for the ones.
     means: Vec<f64>,
+    /// ‖x‖₂ of each column, without its mean where that was taken.
+    norms: Vec<f64>,
 }
 
 /// Whether the mean of each column is taken from it.
@@ -61,9 +63,11 @@ impl Columns {
             CpuStorage::F64(from) => at.copy(from, &mut values[..count * length], |x| *x),
             _ => return Err(refused("inputs", format!("dtype {:?} (expected F32 or F64)", inputs.dtype()))),
         }
-        let mut columns = Self { rows, length, count, values, means: vec![0.0; count + 1] };
+        let mut columns = Self { rows, length, count, values, means: vec![0.0; count + 1], norms: Vec::new() };
         columns.values[count * length..][..rows].fill(1.0);
         columns.center(means)?;
+        let norm = |column: &[f64]| column.iter().map(|x| x * x).sum::<f64>().sqrt();
+        columns.norms = columns.values.chunks_exact(length).take(count).map(norm).collect();
         Ok(columns)
     }
 
@@ -103,15 +107,25 @@ impl Columns {
         self.means[index]
     }
 
-    /// `Xᵀθ`: at `j·k + c` the sum over column j and θ's c-th part (each of [`length`](Self::length), k of them).
-    pub(super) fn correlations(&self, theta: &[f64], result: &mut [f64]) {
-        let outputs = theta.len() / self.length;
-        all(&self.values[..self.count * self.length], self.length, theta, &mut result[..self.count * outputs]);
+    pub(super) fn norm(&self, index: usize) -> f64 {
+        self.norms[index]
     }
 
-    /// The same for some of the columns, each at its place in `result`.
-    pub(super) fn correlations_of(&self, columns: &[usize], theta: &[f64], result: &mut [f64]) {
-        simd::run(Some { of: self, columns, theta, result });
+    /// `Xᵀθ` of some columns: k numbers for each of them, the sums over it and θ's k parts (each of [`length`](Self::length)).
+    pub(super) fn correlations(&self, columns: &[usize], theta: &[f64], result: &mut Vec<f64>) {
+        result.resize(columns.len() * theta.len() / self.length, 0.0);
+        self.shared(columns, theta, result);
+    }
+
+    /// Halves until a piece is not worth another thread.
+    fn shared(&self, columns: &[usize], theta: &[f64], result: &mut [f64]) {
+        if columns.len() * theta.len() <= WORTH_A_THREAD || columns.len() < 2 * SIDE_BY_SIDE {
+            return simd::run(Correlations { of: self, columns, theta, result });
+        }
+        let at = (columns.len() / 2).next_multiple_of(SIDE_BY_SIDE);
+        let (columns, rest) = columns.split_at(at);
+        let (result, result_rest) = result.split_at_mut(at * theta.len() / self.length);
+        rayon::join(|| self.shared(columns, theta, result), || self.shared(rest, theta, result_rest));
     }
 
     /// Sums over one vector and each of some columns.
@@ -146,19 +160,6 @@ impl Strided {
             }
         }
     }
-}
-
-/// Halves until a piece is not worth another thread.
-fn all(values: &[f64], length: usize, theta: &[f64], result: &mut [f64]) {
-    let outputs = theta.len() / length;
-    let count = values.len() / length;
-    if values.len() * outputs <= WORTH_A_THREAD || count < 2 * SIDE_BY_SIDE {
-        return simd::run(All { values, length, theta, result });
-    }
-    let at = (count / 2).next_multiple_of(SIDE_BY_SIDE);
-    let (values, rest) = values.split_at(at * length);
-    let (result, result_rest) = result.split_at_mut(at * outputs);
-    rayon::join(|| all(values, length, theta, result), || all(rest, length, theta, result_rest));
 }
 
 type Vectors<'a> = &'a [[f64; LANES]];
@@ -212,41 +213,14 @@ fn block<const J: usize>(x: [&[f64]; J], theta: &[f64], mut put: impl FnMut(usiz
     }
 }
 
-struct All<'a> {
-    values: &'a [f64],
-    length: usize,
-    theta: &'a [f64],
-    result: &'a mut [f64],
-}
-
-impl simd::Loop for All<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { values, length, theta, result } = self;
-        let outputs = theta.len() / length;
-        let (mut columns, mut results) =
-            (values.chunks_exact(SIDE_BY_SIDE * length), result.chunks_exact_mut(SIDE_BY_SIDE * outputs));
-        for (four, result) in (&mut columns).zip(&mut results) {
-            let column = |j: usize| &four[j * length..][..length];
-            block([column(0), column(1), column(2), column(3)], theta, |j, c, sum| result[j * outputs + c] = sum);
-        }
-        let rest = columns.remainder().chunks_exact(length);
-        for (column, result) in rest.zip(results.into_remainder().chunks_exact_mut(outputs)) {
-            block([column], theta, |_, c, sum| result[c] = sum);
-        }
-    }
-}
-
-struct Some<'a> {
+struct Correlations<'a> {
     of: &'a Columns,
     columns: &'a [usize],
     theta: &'a [f64],
     result: &'a mut [f64],
 }
 
-impl simd::Loop for Some<'_> {
+impl simd::Loop for Correlations<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -254,11 +228,12 @@ impl simd::Loop for Some<'_> {
         let Self { of, columns, theta, result } = self;
         let outputs = theta.len() / of.length;
         let (fours, rest) = columns.as_chunks::<SIDE_BY_SIDE>();
-        for four in fours {
-            block(four.map(|j| of.column(j)), theta, |j, c, sum| result[four[j] * outputs + c] = sum);
+        let (of_fours, of_rest) = result.split_at_mut(fours.len() * SIDE_BY_SIDE * outputs);
+        for (four, result) in fours.iter().zip(of_fours.chunks_exact_mut(SIDE_BY_SIDE * outputs)) {
+            block(four.map(|j| of.column(j)), theta, |j, c, sum| result[j * outputs + c] = sum);
         }
-        for &index in rest {
-            block([of.column(index)], theta, |_, c, sum| result[index * outputs + c] = sum);
+        for (&index, result) in rest.iter().zip(of_rest.chunks_exact_mut(outputs)) {
+            block([of.column(index)], theta, |_, c, sum| result[c] = sum);
         }
     }
 }
@@ -278,9 +253,9 @@ impl<I: Iterator<Item = usize>> simd::Loop for Each<'_, I> {
         let Self { of, mut columns, with, result } = self;
         result.clear();
         let with = vectors(with);
-        while let Option::Some(first) = columns.next() {
+        while let Some(first) = columns.next() {
             let rest = [columns.next(), columns.next(), columns.next()];
-            if let [Option::Some(second), Option::Some(third), Option::Some(fourth)] = rest {
+            if let [Some(second), Some(third), Some(fourth)] = rest {
                 let x = [first, second, third, fourth].map(|j| vectors(of.column(j)));
                 result.extend(sums(x, [with]).map(|[sum]| sum));
             } else {

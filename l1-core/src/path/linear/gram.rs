@@ -82,6 +82,30 @@ impl Gram {
         slot
     }
 
+    /// Forgets all other coordinates. Those that follow each other stay neighbours.
+    pub(super) fn retain(&mut self, coordinates: impl Iterator<Item = usize>) {
+        let old: Vec<usize> = coordinates.filter_map(|coordinate| self.slot(coordinate)).collect();
+        let kept: Vec<usize> = old.iter().map(|slot| self.coordinates[*slot]).collect();
+        let mut matrix = vec![0.0; self.stride * self.stride];
+        for (row, from) in matrix.chunks_exact_mut(self.stride.max(1)).zip(&old) {
+            let from = self.row(*from);
+            row.iter_mut().zip(&old).for_each(|(entry, column)| *entry = from[*column]);
+        }
+        self.clear();
+        self.matrix = matrix;
+        for (slot, coordinate) in kept.into_iter().enumerate() {
+            self.place(slot, coordinate);
+        }
+    }
+
+    fn place(&mut self, slot: usize, coordinate: usize) {
+        let (slots, columns) = &mut self.by_output[coordinate % self.outputs];
+        slots.push(slot);
+        columns.push(coordinate / self.outputs);
+        self.slot_of[coordinate] = slot as u32;
+        self.coordinates.push(coordinate);
+    }
+
     fn make_room(&mut self) {
         let used = self.len();
         if used < self.stride {
@@ -111,10 +135,7 @@ impl simd::Loop for Add<'_> {
         let Self { gram, columns, curvature, coordinate } = self;
         let (slot, stride) = (gram.coordinates.len(), gram.stride);
         let (column, output) = (coordinate / gram.outputs, coordinate % gram.outputs);
-        gram.coordinates.push(coordinate);
-        gram.slot_of[coordinate] = slot as u32;
-        gram.by_output[output].0.push(slot);
-        gram.by_output[output].1.push(column);
+        gram.place(slot, coordinate);
         for other in 0..gram.outputs {
             let (slots, others) = &gram.by_output[other];
             let Some(curvature) = curvature.of(output, other) else {

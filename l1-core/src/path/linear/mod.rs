@@ -7,6 +7,8 @@
 //! | `loss.rs` | the loss of scores, its gradient and curvature |
 //! | `charge.rs` | what is charged for an entry, or for an input |
 //! | `gram.rs`, `quadratic.rs` | the problem inside a Newton step |
+//! | `newton.rs` | the step |
+//! | `pulls.rs` | which columns have to be looked at |
 //! | `solve.rs` | the solution at one scale |
 //! | `point.rs` | what is kept of it |
 //! | `run.rs` | the same as a [`PathRun`](crate::PathRun) |
@@ -22,7 +24,9 @@ mod charge;
 mod columns;
 mod gram;
 mod loss;
+mod newton;
 mod point;
+mod pulls;
 mod quadratic;
 mod run;
 mod solve;
@@ -231,7 +235,7 @@ impl<'a> LinearPath<'a> {
         let means = if matches!(intercept, Intercept::Free(_)) { Means::Subtracted } else { Means::Kept };
         let columns = Columns::new(self.inputs, means)?;
         let loss = Loss::new(&loss, (columns.rows, columns.length, outputs), self.inputs)?;
-        let mut solver = Solver::new(columns, loss, outputs, &intercept)?;
+        let mut solver = Solver::new(columns, loss, outputs, &intercept, &unit)?;
         solver.empty(&unit, 1e-2 * self.tolerance)?;
 
         let scale_max = scale_max(&path, &unit, &charge, solver.gradients())?;
@@ -258,7 +262,7 @@ impl<'a> LinearPath<'a> {
                 break;
             }
         }
-        tracing::debug!(counts = ?solver.counts, "linear path");
+        tracing::debug!("{path}: {}", solver.work());
         Ok(())
     }
 

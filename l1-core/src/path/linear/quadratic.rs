@@ -39,23 +39,22 @@ pub(super) struct Quadratic {
 }
 
 impl Quadratic {
-    /// Begins anew from the weights and the gradients of the gram matrix's slots.
-    pub(super) fn begin(&mut self, w: impl Iterator<Item = f64>, gradient: impl Iterator<Item = f64>) {
+    /// Begins anew from the weights and the gradients of the matrix's slots.
+    pub(super) fn begin(&mut self, gram: &Gram, w: &[f64], gradients: Vec<f64>) {
         self.units.clear();
         self.start.w.clear();
-        self.start.w.extend(w);
-        self.start.u.clear();
-        self.start.u.extend(gradient);
+        self.start.w.extend(gram.coordinates.iter().map(|coordinate| w[*coordinate]));
+        self.start.u = gradients;
         self.now.clone_from(&self.start);
     }
 
-    /// More slots, at the end.
-    pub(super) fn extend(&mut self, gram: &Gram, w: &[f64], gradient: impl Fn(usize) -> f64) {
-        for slot in self.start.w.len()..gram.len() {
-            let coordinate = gram.coordinates[slot];
-            let (w, gradient) = (w[coordinate], gradient(coordinate));
-            let moved = self.now.w.iter().zip(&self.start.w).zip(gram.row(slot));
-            let change = moved.map(|((now, start), g)| (now - start) * g).sum::<f64>();
+    /// The slots that are new since.
+    pub(super) fn extend(&mut self, gram: &Gram, w: &[f64], gradients: Vec<f64>) {
+        let moved: Vec<f64> = self.now.w.iter().zip(&self.start.w).map(|(now, start)| now - start).collect();
+        let first = moved.len();
+        for (slot, gradient) in (first..gram.len()).zip(gradients) {
+            let w = w[gram.coordinates[slot]];
+            let change: f64 = moved.iter().zip(gram.row(slot)).map(|(moved, g)| moved * g).sum();
             self.start.w.push(w);
             self.start.u.push(gradient);
             self.now.w.push(w);
