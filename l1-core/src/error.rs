@@ -634,7 +634,7 @@ pub enum Error {
         found: DType,
     },
 
-    /// The loss is NaN or infinite where [`Fista`](crate::Fista) starts an iteration.
+    /// The loss is NaN or infinite where [`Fista`](crate::Fista) starts an iteration, or where a [`LinearPath`](crate::LinearPath) is.
     ///
     /// Cause: the data, or a loss that is not defined everywhere.
     ///
@@ -723,6 +723,34 @@ pub enum Error {
     NothingTraced {
         /// The prefix of the VarBuilder.
         prefix: String,
+    },
+
+    /// A step cannot be written down in a [`History`](crate::History).
+    ///
+    /// Cause: its number is not above that of the last one there, as after going back to a checkpoint; or the regularizer penalizes other
+    /// parameters or other groups than the one that the history was made from.
+    ///
+    /// Cure: number the steps upwards, and call [`History::forget_after`](crate::History::forget_after) after going back; with another
+    /// regularizer begin a new history.
+    #[error("step {step} is not recorded in the history: {why}")]
+    NotRecorded {
+        /// The step.
+        step: u64,
+        /// What was found, and what to do about it.
+        why: String,
+    },
+
+    /// A picture cannot be drawn; from the functions of `plot`.
+    ///
+    /// Cause: a result without points, or a tensor that is no layer over images of the stated sides.
+    ///
+    /// Cure: what the message says; draw a result that holds something.
+    #[error("no picture of a {picture}: {why}")]
+    Picture {
+        /// Which one.
+        picture: &'static str,
+        /// What was found, and what was expected.
+        why: String,
     },
 
     /// A checkpoint's file could not be written or read. A file that was there before is as it was.
@@ -1080,7 +1108,7 @@ pub enum Error {
     #[error(transparent)]
     Candle(candle_core::Error),
 
-    /// The loss is no scalar: that given to [`Fista`](crate::Fista), or to
+    /// The loss is no scalar: that given to [`Fista`](crate::Fista), to a [`History`](crate::History), or to
     /// [`Regularizer::check_gradients`](crate::Regularizer::check_gradients).
     ///
     /// Cause: it is a loss for each example, or a tensor of shape `[1]`.
