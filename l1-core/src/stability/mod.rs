@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     Error, Result,
-    parallel::{self, cores},
+    parallel::{self, Failed, cores},
     progress::Progress,
     sampling::{Sampler, select},
 };
@@ -183,7 +183,7 @@ impl StabilitySelection {
         let threads = self.threads.unwrap_or_else(cores);
         let selections = parallel::each(halves.len(), threads, &progress, |index| fit(&halves[index]));
         let selections =
-            selections.map_err(|(subsample, error, _)| Error::InSubsample { subsample, source: Box::new(error) })?;
+            selections.map_err(|Failed { index, error, .. }| Error::InSubsample { subsample: index, source: error })?;
         self.count(features, &selections)
     }
 
