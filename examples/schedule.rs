@@ -152,14 +152,16 @@ fn train(args: &Args, lambda: f64, seed: u64, digits: &Digits, phases: Phases, b
             opt.backward_step(&network.loss(&batch)?)?;
             bar.inc(1);
             if opt.steps() == steps || phases.phase(opt.steps()) != phase {
-                let totals = opt.regularizer().report()?.totals;
+                let report = opt.regularizer().report()?;
+                // Those with a λ, also while its scale is 0.
+                let weights = || report.parameters.iter().filter(|row| row.decision.penalty().is_some());
                 let now = Seen {
                     steps: opt.steps(),
                     scale: if phase == Phase::Freeze { 0.0 } else { opt.regularizer().scale() },
                     loss: f64::from(network.loss(&digits.train)?.to_scalar::<f32>()?),
                     accuracy: accuracy(&network.forward(&digits.test.x)?, &digits.test.y)?,
-                    zeros: totals.penalized_zeros,
-                    entries: totals.penalized_entries,
+                    zeros: weights().map(|row| row.zeros).sum(),
+                    entries: weights().map(|row| row.entries).sum(),
                 };
                 seen.push((phase, now));
             }
@@ -178,7 +180,7 @@ fn at_equal_zeros(
     bar: &ProgressBar,
 ) -> Result<(f64, Trained)> {
     let train = |lambda: f64| train(args, lambda, seed, digits, to_the_end(args, digits), bar);
-    let tries = if args.options.quick { 2 } else { 7 };
+    let tries = if args.options.quick { 2 } else { 6 };
     // Half a percent of the weights.
     let near = |seen: Seen| seen.zeros.abs_diff(zeros) * 200 <= seen.entries;
     let (mut low, mut high) = (0.4 * lambda, 1.6 * lambda);
@@ -226,17 +228,17 @@ fn main() -> Result<()> {
     );
     println!("{}\n", trained.stationarity);
     println!("Where a support is frozen, a weight that is not 0 is asked for a gradient of 0, and a zero for nothing.");
-    println!("(Relative to 1, since nothing is penalized any more.)\n");
+    println!("(Relative to 1, since nothing is penalized any more; the batches keep it from 0.)\n");
 
     println!("== 2. Is it better than the penalty to the end?\n");
     println!(
-        "As many steps, from the same start, on the same batches, at the same rates, and with as many zeros, for which"
+        "As many steps, from the same start, on the same batches, at the same rates, and with as many zeros: for that"
     );
     println!(
-        "λ of the training that is penalized to the end is found by bisection. Means of {} seeds, ± the standard",
+        "the λ of the training that is penalized to the end is found by bisection. Means over {} splits and starts;",
         args.seeds().len()
     );
-    println!("deviation of the differences; ranges are not tests.\n");
+    println!("±: the standard deviation of their differences.\n");
     println!("            exactly zero       read right, held out                    loss");
     println!("       λ  frozen  to the end   frozen  to the end   difference   frozen  to the end");
     for &lambda in args.lambdas() {

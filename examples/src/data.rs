@@ -146,14 +146,14 @@ pub struct Standardization {
 
 impl Standardization {
     /// What `x` needs. Held-out rows get the same: nothing is learned from them.
-    pub fn of(x: &Tensor) -> Result<Self> {
+    pub fn of(x: &Tensor) -> candle_core::Result<Self> {
         let mean = x.mean_keepdim(0)?;
         let deviation = x.broadcast_sub(&mean)?.sqr()?.mean_keepdim(0)?.sqrt()?;
         Ok(Self { mean, deviation })
     }
 
-    pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.broadcast_sub(&self.mean)?.broadcast_div(&self.deviation)?)
+    pub fn apply(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        x.broadcast_sub(&self.mean)?.broadcast_div(&self.deviation)
     }
 }
 

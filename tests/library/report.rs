@@ -123,6 +123,7 @@ fn through_serde_it_is_json() {
             "decision": {"penalized": {
                 "lambda": 0.1, "curve": "l1", "group": "element", "unscaled": false, "l2": 0.0, "element": 0.0, "positive": false,
             }},
+            "support_is_frozen": false,
             "decay": null,
             "entries": 9,
             "zeros": 3,

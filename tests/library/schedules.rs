@@ -1,6 +1,6 @@
 //! Schedules: their numbers, who follows them, and that a training which is stopped and resumed follows them to the bit.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
 use candle_nn::{Optimizer, SGD, VarMap};
 use l1_core::{
     Checkpoint, Declarations, Error, Fista, FtrlProximal, Grouping, Guard, ParamsFista, ParamsFtrl, ParamsProxAdamW,
@@ -424,12 +424,15 @@ fn fista_follows_no_schedule_and_says_so() {
     assert_eq!(opt.regularizer().scale(), 0.5);
 }
 
+/// Takes a step, if it can, and says so, and by which scale.
+type Followed = Box<dyn FnMut(&GradStore) -> (bool, f64)>;
+
 #[test]
 fn a_refused_step_is_none_for_a_schedule_either() {
     let model = Single::new(&[1.0, -2.0], DType::F32, Rule::l1(0.1));
     let mut regularizer = model.regularizer().unwrap();
     regularizer.set_schedules(Schedules::new().scale(Schedule::function("the step", |step| step as f64))).unwrap();
-    let mut steps: [Box<dyn FnMut(&candle_core::backprop::GradStore) -> (bool, f64)>; 2] = {
+    let mut steps: [Followed; 2] = {
         let mut own = ProxAdamW::new(vec![model.weight.clone()], ParamsProxAdamW::new(regularizer.clone())).unwrap();
         let params = ParamsProximal::new(0.1, regularizer);
         let mut proximal = Proximal::<SGD>::new(vec![model.weight.clone()], params).unwrap();

@@ -112,7 +112,8 @@ impl Regularizer {
     ///
     /// for step in 0..1000 {
     ///     regularizer.at_step(step)?;
-    ///     opt.step(&regularizer.add_subgradient(loss()?.backward()?)?)?;
+    ///     let grads = regularizer.add_subgradient(loss()?.backward()?)?;
+    ///     opt.step(&grads)?;
     /// }
     /// # Ok(()) }
     /// ```
