@@ -23,7 +23,7 @@ pub use bound::ErrorBound;
 ///
 /// // Here the target is the second of five inputs, and a feature is selected at λ where its covariance with the target is above λ: the
 /// // lasso of inputs that are orthogonal.
-/// let x = (Tensor::arange(0f64, 400.0, &Device::Cpu)? * 2.3)?.sin()?.reshape((80, 5))?;
+/// let x = (Tensor::arange(0f64, 400.0, &Device::Cpu)?.sqr()? * 1.3)?.sin()?.reshape((80, 5))?;
 /// let y = x.narrow(1, 1, 1)?.contiguous()?;
 /// let lambdas = [0.4, 0.2];
 ///
