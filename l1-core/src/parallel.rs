@@ -13,7 +13,17 @@ use std::{
     thread,
 };
 
-use crate::{Result, progress::Progress};
+use crate::{Error, Result, progress::Progress};
+
+/// A piece that failed.
+#[derive(Debug)]
+pub(crate) struct Failed<T> {
+    /// The first of those that did.
+    pub(crate) index: usize,
+    pub(crate) error: Box<Error>,
+    /// What the others came to, as far as they were begun.
+    pub(crate) finished: Vec<T>,
+}
 
 /// As many threads as there are cores.
 pub(crate) fn cores() -> usize {
@@ -27,7 +37,7 @@ pub(crate) fn each<T: Send>(
     threads: usize,
     progress: &Progress,
     work: impl Fn(usize) -> Result<T> + Sync,
-) -> std::result::Result<Vec<T>, (usize, crate::Error, Vec<T>)> {
+) -> Result<Vec<T>, Failed<T>> {
     let next = AtomicUsize::new(0);
     let has_failed = AtomicBool::new(false);
     let done = Mutex::new(Vec::new());
@@ -66,6 +76,6 @@ pub(crate) fn each<T: Send>(
     }
     match failed {
         None => Ok(results),
-        Some((index, error)) => Err((index, error, results)),
+        Some((index, error)) => Err(Failed { index, error: Box::new(error), finished: results }),
     }
 }

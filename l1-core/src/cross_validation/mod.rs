@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{
     Error, PathRun, Result,
-    parallel::{self, cores},
+    parallel::{self, Failed, cores},
     path::HELD_OUT,
     progress::Progress,
 };
@@ -134,7 +134,8 @@ impl CrossValidation {
         let progress = Progress::new("folds", Some(folds.len()));
         let threads = self.threads.unwrap_or_else(cores);
         let runs = parallel::each(folds.len(), threads, &progress, |index| fit(&folds[index]));
-        let runs = runs.map_err(|(fold, error, finished)| Error::InFold { fold, finished, source: Box::new(error) })?;
+        let runs =
+            runs.map_err(|Failed { index, error, finished }| Error::InFold { fold: index, finished, source: error })?;
         let weights: Vec<_> = folds.iter().map(|fold| fold.test.len() as f64).collect();
         CrossValidated::new(runs, &weights, &self.metric)
     }

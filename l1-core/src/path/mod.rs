@@ -144,8 +144,8 @@ impl Path {
         self
     }
 
-    /// Ends after the first point whose explained share of the loss (see [`max_explained`](Self::max_explained)) is less than `gain`
-    /// above that of the point before, from the fifth point on: glmnet's `fdev`, 1e-5 there. ≥ 0; not for ascending scales.
+    /// Ends after the first point whose explained share of the loss r_k (see [`max_explained`](Self::max_explained)) gains little,
+    /// `r_k − r_{k−1} < gain·r_k`, from the fifth point on: glmnet's `fdev`, 1e-5 there. ≥ 0; not for ascending scales.
     pub fn min_gain(mut self, gain: f64) -> Self {
         self.min_gain = Some(gain);
         self
@@ -307,7 +307,7 @@ impl Path {
         if let (Some(least), Some(reached), Some(previous)) =
             (self.min_gain, explained(last), before.last().and_then(explained))
             && run.points.len() >= FIRST_JUDGED
-            && reached - previous < least
+            && reached - previous < least * reached
         {
             return Ok(Some(Ended::Gain { gain: reached - previous }));
         }

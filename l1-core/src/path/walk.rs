@@ -57,7 +57,7 @@ where
         vars::check_covers(&regularizer, vars.iter())?;
         let mut seen = HashSet::new();
         let vars: Vec<_> = vars.iter().filter(|var| var.dtype().is_float() && seen.insert(var.id())).collect();
-        for (index, var) in vars.iter().enumerate().filter(|(_, var)| !kernel::is_supported(var.dtype())) {
+        if let Some((index, var)) = vars.iter().enumerate().find(|(_, var)| !kernel::is_supported(var.dtype())) {
             let argument = vars::path(index, var, &regularizer).to_string();
             return Err(Error::UnsupportedDType { argument, found: var.dtype() });
         }

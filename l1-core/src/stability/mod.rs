@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     Error, Result,
-    parallel::{self, cores},
+    parallel::{self, Failed, cores},
     progress::Progress,
     sampling::{Sampler, select},
 };
@@ -23,7 +23,7 @@ pub use bound::ErrorBound;
 ///
 /// // Here the target is the second of five inputs, and a feature is selected at λ where its covariance with the target is above λ: the
 /// // lasso of inputs that are orthogonal.
-/// let x = (Tensor::arange(0f64, 400.0, &Device::Cpu)? * 2.3)?.sin()?.reshape((80, 5))?;
+/// let x = (Tensor::arange(0f64, 400.0, &Device::Cpu)?.sqr()? * 1.3)?.sin()?.reshape((80, 5))?;
 /// let y = x.narrow(1, 1, 1)?.contiguous()?;
 /// let lambdas = [0.4, 0.2];
 ///
@@ -183,7 +183,7 @@ impl StabilitySelection {
         let threads = self.threads.unwrap_or_else(cores);
         let selections = parallel::each(halves.len(), threads, &progress, |index| fit(&halves[index]));
         let selections =
-            selections.map_err(|(subsample, error, _)| Error::InSubsample { subsample, source: Box::new(error) })?;
+            selections.map_err(|Failed { index, error, .. }| Error::InSubsample { subsample: index, source: error })?;
         self.count(features, &selections)
     }
 
@@ -267,7 +267,7 @@ fn check_threshold(threshold: f64) -> Result<()> {
     if threshold > 0.5 && threshold <= 1.0 {
         return Ok(());
     }
-    Err(Error::InvalidStability { why: format!("a threshold of {threshold} (expected one in (½, 1])") })
+    Err(Error::InvalidStability { why: format!("a threshold of {threshold} (expected above ½ and at most 1)") })
 }
 
 /// How often each feature was selected on halves of the rows; made by [`StabilitySelection::run`].

@@ -172,7 +172,8 @@ fn a_path_ends_by_its_rules() {
 
     let run = problem.run(&Path::descending(20, 0.001).min_gain(1e-3)).unwrap();
     let number = run.points.len();
-    let gain = |index: usize| explained(&whole.points[index]) - explained(&whole.points[index - 1]);
+    let share = |index: usize| explained(&whole.points[index]);
+    let gain = |index: usize| (share(index) - share(index - 1)) / share(index);
     assert!((5..20).contains(&number) && gain(number - 1) < 1e-3, "{run}");
     assert!((4..number - 1).all(|index| gain(index) >= 1e-3), "{run}");
 }
