@@ -35,6 +35,7 @@ pub fn training(history: &History, options: &TrainingOptions<'_>) -> Result<Stri
         1 => Axis::linear([first.step as f64].into_iter()),
         _ => Axis::between(first.step as f64, last.step as f64),
     };
+    let x = x.whole();
     let losses = series("loss", records, |record| record.loss, COLOURS[1]);
     let penalties = series("penalty Ω(w)", records, |record| record.penalty, COLOURS[0]);
     let numbers = losses.points.iter().chain(&penalties.points).map(|(_, y)| *y);
@@ -64,7 +65,7 @@ pub fn training(history: &History, options: &TrainingOptions<'_>) -> Result<Stri
     let right = 1600.0 - room(loss_names.iter().chain(&zero_names));
     let frame = |(top, bottom): (f64, f64)| Frame { left: 170.0, top, right, bottom };
     let above = Panel::new(x, y, frame(upper));
-    let below = Panel::new(x, Axis::between(0.0, 100.0), frame(lower));
+    let below = Panel::new(x, Axis::between(-2.0, 103.0), frame(lower));
     let title = options.title.map_or_else(|| format!("Training, steps {} to {}", first.step, last.step), str::to_owned);
     let loss = if above.y.is_log() { "loss, penalty (logarithmic)" } else { "loss, penalty" };
     svg(PICTURE, size, |sheet| {
