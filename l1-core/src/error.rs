@@ -105,7 +105,7 @@ pub enum Error {
         hint: String,
     },
 
-    /// A scale was asked for or set on a field at or below which nothing is penalized.
+    /// A scale, a schedule or a frozen support is of a field at or below which nothing is penalized.
     ///
     /// Cause: the path is misspelt, or is that of a field without a penalty.
     ///
@@ -587,6 +587,20 @@ pub enum Error {
         why: String,
     },
 
+    /// A layer, its inputs or its penalty have no [`LinearPath`](crate::LinearPath).
+    ///
+    /// Cause: inputs that are no n × p matrix of finite F32 or F64 numbers, groups that reach over several inputs, a penalized
+    /// intercept, or a loss that does not depend on its scores.
+    ///
+    /// Cure: what the message expects; `Path::run` takes any model and any penalty, with an optimizer.
+    #[error("{path}: a linear path is not possible: {why}. `Path::run` takes any model and penalty, with an optimizer")]
+    NoLinearPath {
+        /// The parameter, or the argument.
+        path: ParamPath,
+        /// What was found, and what was expected.
+        why: String,
+    },
+
     /// A tensor has a dtype for which l1 has no arithmetic.
     ///
     /// Cause: an integer or 8-bit tensor was given to an operation, or an 8-bit variable to an optimizer. (A visit passes
@@ -620,7 +634,7 @@ pub enum Error {
         found: DType,
     },
 
-    /// The loss is NaN or infinite where [`Fista`](crate::Fista) starts an iteration.
+    /// The loss is NaN or infinite where [`Fista`](crate::Fista) starts an iteration, or where a [`LinearPath`](crate::LinearPath) is.
     ///
     /// Cause: the data, or a loss that is not defined everywhere.
     ///

@@ -145,6 +145,7 @@ pub use optim::{
     clip_grad_value,
 };
 pub use param::{Decision, LeftOut, Origin, Param, ParamPath, Reason, Role, RoleName};
+pub use path::linear::{LinearPath, LinearPoint};
 pub use path::{
     Certificate, CoefficientLine, Coefficients, Direction, Ended, Fit, Path, PathField, PathPoint, PathRun,
 };

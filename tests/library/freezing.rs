@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use crate::models::{Many, Single, bits, flat, gradients, zeros};
 
 /// An optimizer of any kind, with its regularizer.
-trait Optim: Send {
+pub trait Optim: Send {
     fn step(&mut self, grads: &GradStore) -> Result<()>;
     fn regularizer_mut(&mut self) -> &mut Regularizer;
 }
@@ -38,7 +38,7 @@ impl<O: Optimizer + Send> Optim for Proximal<O> {
     }
 }
 
-type Make = fn(Regularizer, Vec<Var>, Guard) -> Box<dyn Optim>;
+pub type Make = fn(Regularizer, Vec<Var>, Guard) -> Box<dyn Optim>;
 
 fn sgd(regularizer: Regularizer, guard: Guard) -> ParamsProxSgd {
     ParamsProxSgd { lr: 0.05, guard, ..ParamsProxSgd::new(regularizer) }
@@ -57,7 +57,7 @@ fn boxed(opt: Result<impl Optim + 'static>) -> Box<dyn Optim> {
 }
 
 /// Those with state of their own first, then the one that moves weights by somebody else's.
-const OPTIMIZERS: [(&str, Make); 11] = [
+pub const OPTIMIZERS: [(&str, Make); 11] = [
     ("ProxSgd", |r, vars, guard| boxed(ProxSgd::new(vars, sgd(r, guard)))),
     ("ProxSgd with momentum and decay", |r, vars, guard| {
         let params = ParamsProxSgd { momentum: 0.9, dampening: 0.5, weight_decay: 0.1, ..sgd(r, guard) };

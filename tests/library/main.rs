@@ -34,6 +34,7 @@ mod prox;
 mod proximal_steps;
 mod pytorch;
 mod report;
+mod schedules;
 mod scikit_learn;
 mod stationary;
 mod threads;

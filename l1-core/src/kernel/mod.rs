@@ -36,7 +36,7 @@ mod number;
 mod pass;
 mod place;
 mod proximal;
-mod simd;
+pub(crate) mod simd;
 pub(crate) mod singular;
 mod step;
 

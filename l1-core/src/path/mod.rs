@@ -8,6 +8,8 @@ mod coefficients;
 mod empty;
 mod fit;
 mod grid;
+pub(crate) mod linear;
+mod relaxed;
 mod run;
 mod table;
 mod walk;
@@ -179,8 +181,8 @@ impl Path {
 
     /// Fits at each scale in turn. Afterwards the variables hold the weights of the last point.
     ///
-    /// * `regularizer`: what is penalized. It is copied; its own scale stays as it is and plays no part (with [`of`](Self::of): that of the
-    ///   field plays none).
+    /// * `regularizer`: what is penalized. It is copied; its own scale (with [`of`](Self::of): that of the field) and what it has frozen play no part, and
+    ///   stay as they are.
     /// * `vars`: the model's variables, all that `fit` trains: their weights are kept for each point.
     /// * `loss`: the loss without the penalty over **all training examples**, a scalar: value, λ_max and certificate come from it.
     /// * `fit`: trains at [`fit.regularizer()`](Fit::regularizer) from where the variables are (a warm start), and may record metrics.

@@ -48,8 +48,9 @@ where
         loss: L,
         fit: F,
     ) -> Result<Self> {
-        let regularizer = regularizer.clone();
-        regularizer.check_not_empty()?;
+        let mut regularizer = regularizer.clone();
+        // Where the support is frozen no λ does anything.
+        regularizer.release_support()?;
         if let Some(field) = &path.field {
             regularizer.below(field)?;
         }
@@ -99,7 +100,12 @@ where
     /// Runs the closure at a scale; the metrics that it recorded.
     pub(crate) fn fit_at(&mut self, scale: f64) -> Result<Vec<(String, f64)>> {
         self.set_scale(scale)?;
-        let (regularizer, index) = (&self.regularizer, self.run.points.len());
+        self.fit_here(self.run.points.len(), scale)
+    }
+
+    /// The same at the scale as it is.
+    pub(crate) fn fit_here(&mut self, index: usize, scale: f64) -> Result<Vec<(String, f64)>> {
+        let regularizer = &self.regularizer;
         let mut fit = Fit { regularizer, index, scale, metrics: Vec::new() };
         (self.fit)(&mut fit)?;
         Ok(fit.metrics)
@@ -117,7 +123,7 @@ where
     }
 
     /// What there is to say about the weights as they are.
-    fn measure(&self, scale: f64, metrics: Vec<(String, f64)>) -> Result<PathPoint> {
+    pub(crate) fn measure(&self, scale: f64, metrics: Vec<(String, f64)>) -> Result<PathPoint> {
         let graph = (self.loss)()?;
         check_scalar(&graph)?;
         let loss = kernel::number(&graph)?;
