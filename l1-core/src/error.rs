@@ -1020,7 +1020,7 @@ pub enum Error {
 
     /// A point of a path was asked for that there is not.
     ///
-    /// Cause: an index beyond the last point, or a run [without weights](crate::Path::without_weights).
+    /// Cause: an index beyond the last point, or a path with [`without_weights`](crate::Path::without_weights).
     ///
     /// Cure: an index below `run.points.len()`, and a run that keeps weights.
     #[error(
@@ -1063,7 +1063,7 @@ pub enum Error {
 
     /// Stability selection cannot be done like this.
     ///
-    /// Cause: a threshold outside (½, 1], no features or too few rows, names or scales of another number, or a closure that
+    /// Cause: a threshold that is not above ½ and at most 1, no features or too few rows, names or scales of another number, or a closure that
     /// returns a feature that does not exist, or nothing.
     ///
     /// Cure: what the message says.
