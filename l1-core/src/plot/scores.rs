@@ -7,7 +7,7 @@ use super::{
     nothing,
     panel::{Frame, Panel, Style},
     scales,
-    sheet::{Anchor, COLOURS, INK, NAME, NUMBER, SOFT, svg},
+    sheet::{Anchor, COLOURS, INK, NAME, NUMBER, SOFT, Stroke, svg},
 };
 use crate::{CrossValidated, CrossValidatedPoint, Result};
 
@@ -66,9 +66,9 @@ pub fn cross_validation(validated: &CrossValidated, options: &CrossValidationOpt
             // A logarithmic axis has no place for what is not above 0: such a bar goes down to the edge.
             let low = low.or_else(|| Some((panel.x.at(point.scale)?, frame.bottom))).filter(|_| high.is_some());
             if let (Some(low), Some(high)) = (low, high) {
-                sheet.line(&[low, high], BAR, 2, false)?;
+                sheet.line(&[low, high], BAR, 2, Stroke::Solid)?;
                 for (x, y) in [low, high] {
-                    sheet.line(&[(x - 6.0, y), (x + 6.0, y)], BAR, 2, false)?;
+                    sheet.line(&[(x - 6.0, y), (x + 6.0, y)], BAR, 2, Stroke::Solid)?;
                 }
             }
         }
@@ -92,7 +92,12 @@ pub fn cross_validation(validated: &CrossValidated, options: &CrossValidationOpt
             let words = format!("{missing} without a finite mean");
             sheet.words(&words, (frame.right + 40.0, height), NUMBER, Anchor::Right, SOFT)?;
         }
-        sheet.line(&[(frame.right + 40.0, frame.bottom - 24.0), (frame.right + 40.0, frame.bottom)], BAR, 2, false)?;
+        sheet.line(
+            &[(frame.right + 40.0, frame.bottom - 24.0), (frame.right + 40.0, frame.bottom)],
+            BAR,
+            2,
+            Stroke::Solid,
+        )?;
         sheet.words("± one standard error", (frame.right + 60.0, frame.bottom - 12.0), NUMBER, Anchor::Right, SOFT)
     })
 }

@@ -5,7 +5,7 @@ use super::{
     nothing,
     panel::{Frame, Name, Panel, Style, names_beside, room},
     scales,
-    sheet::{Anchor, FAINT, INK, NUMBER, SOFT, look, svg},
+    sheet::{Anchor, FAINT, INK, NUMBER, SOFT, Stroke, look, svg},
 };
 use crate::{Result, StabilitySelected};
 
@@ -85,11 +85,11 @@ pub fn stability(selected: &StabilitySelected, options: &StabilityOptions<'_>) -
             }
         }
         if let Some(y) = panel.y.at(*threshold) {
-            sheet.line(&[(panel.frame.left, y), (panel.frame.right, y)], INK, 3, true)?;
+            sheet.line(&[(panel.frame.left, y), (panel.frame.right, y)], INK, 3, Stroke::Dashed)?;
         }
         for (index, &feature) in stable[..named].iter().enumerate().rev() {
-            let (colour, dashed) = look(index);
-            panel.line(sheet, line(feature), Style { colour, width: 4, dashed })?;
+            let (colour, stroke) = look(index);
+            panel.line(sheet, line(feature), Style { colour, width: 4, stroke })?;
         }
         if stable.len() > named {
             let words = format!("and {} more", stable.len() - named);

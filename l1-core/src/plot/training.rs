@@ -4,7 +4,7 @@ use super::{
     axis::Axis,
     nothing,
     panel::{Frame, Name, Panel, Style, names_beside, room},
-    sheet::{COLOURS, FAINT, INK, look, svg},
+    sheet::{COLOURS, FAINT, INK, Stroke, look, svg},
 };
 use crate::{History, HistoryRecord, Result};
 
@@ -53,9 +53,13 @@ pub fn training(history: &History, options: &TrainingOptions<'_>) -> Result<Stri
     for (place, index) in order.into_iter().enumerate() {
         let field = &history.fields()[index];
         let of = |record: &HistoryRecord| share(record.fields[index].zeros, field.entries);
-        let (colour, dashed) = look(place);
-        let line = Series { dashed, ..series(field.path.as_str(), records, of, colour) };
-        if place < named { zeros.push(line) } else { unnamed.push(Series { colour: FAINT, dashed: false, ..line }) }
+        let (colour, stroke) = look(place);
+        let line = Series { stroke, ..series(field.path.as_str(), records, of, colour) };
+        if place < named {
+            zeros.push(line)
+        } else {
+            unnamed.push(Series { colour: FAINT, stroke: Stroke::Solid, ..line })
+        }
     }
     if several {
         zeros.push(series("all of them", records, |record| share(record.zeros(), entries), INK));
@@ -88,7 +92,7 @@ struct Series {
     text: String,
     points: Vec<(f64, f64)>,
     colour: plotters::style::RGBColor,
-    dashed: bool,
+    stroke: Stroke,
 }
 
 fn series(
@@ -98,12 +102,12 @@ fn series(
     colour: plotters::style::RGBColor,
 ) -> Series {
     let points = records.iter().map(|record| (record.step as f64, of(record))).collect();
-    Series { text: text.to_owned(), points, colour, dashed: false }
+    Series { text: text.to_owned(), points, colour, stroke: Stroke::Solid }
 }
 
 impl Series {
     fn style(&self) -> Style {
-        Style { colour: self.colour, width: 4, dashed: self.dashed }
+        Style { colour: self.colour, width: 4, stroke: self.stroke }
     }
 
     /// At the last point that is a number.

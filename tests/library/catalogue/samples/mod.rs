@@ -127,11 +127,7 @@ pub const STAGES: [Stage; 12] = [
             paths::no_bound,
         ],
     },
-    Stage {
-        when: "Linear paths",
-        source: include_str!("linear_paths.rs"),
-        samples: &[linear_paths::no_linear_path],
-    },
+    Stage { when: "Linear paths", source: include_str!("linear_paths.rs"), samples: &[linear_paths::no_linear_path] },
     Stage {
         when: "Checkpoints",
         source: include_str!("checkpoints.rs"),
