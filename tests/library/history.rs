@@ -178,6 +178,48 @@ mod moves {
         assert!((penalty - 0.25 * 2f64.sqrt()).abs() < 1e-15, "lr·λ in two places, {penalty}"); // an ulp of 0.35 is 6e-17
     }
 
+    /// One step before the support is frozen, and two after.
+    fn frozen<M: Method>(name: &str, dtype: DType, params: impl Fn(&Single) -> M) {
+        let model = Single::new(&[1.0, 0.0, -0.5, 0.0], dtype, Rule::l1(0.25));
+        let mut opt = Stepper::new(vec![model.weight.clone()], params(&model)).unwrap();
+        for step in 0..3 {
+            if step == 1 {
+                opt.regularizer_mut().freeze_support().unwrap();
+            }
+            let grads = gradients([(&model.weight, tensor(&[0.5, 0.125, 0.25, -0.0625], dtype))]);
+            let zeros: Vec<_> = model.values().iter().map(|w| *w == 0.0).collect();
+            let (_, parts) = opt.split_step(&grads).unwrap().remove(0);
+            if step == 0 {
+                continue;
+            }
+            assert!(parts.penalty.iter().all(|part| *part == 0.0), "{name}, {dtype:?}: {:?}", parts.penalty);
+            for (is_zero, data) in zeros.iter().zip(&parts.data) {
+                assert_eq!(*is_zero, *data == 0.0, "{name}, {dtype:?}: {:?}", parts.data);
+            }
+        }
+    }
+
+    #[test]
+    fn a_frozen_support_is_moved_by_the_data_alone_and_its_zeros_by_nothing() {
+        for dtype in [DType::F64, DType::F32, DType::BF16] {
+            let regularizer = |model: &Single| model.regularizer().unwrap();
+            frozen("sgd", dtype, |model| ParamsProxSgd {
+                lr: 0.25,
+                momentum: 0.5,
+                master_weights: true,
+                ..ParamsProxSgd::new(regularizer(model))
+            });
+            frozen("adamw", dtype, |model| ParamsProxAdamW {
+                lr: 0.0625,
+                master_weights: true,
+                ..ParamsProxAdamW::new(regularizer(model))
+            });
+            for charged in [Charged::EachStep, Charged::Once] {
+                frozen("ftrl", dtype, |model| ParamsFtrl { lr: 0.25, charged, ..ParamsFtrl::new(regularizer(model)) });
+            }
+        }
+    }
+
     #[test]
     fn where_nothing_is_charged_the_penalty_moves_nothing() {
         for dtype in [DType::F32, DType::BF16] {

@@ -224,7 +224,8 @@ impl Diabetes {
         let loss = || self.loss_of(&self.x, &self.y);
         path.run(&self.regularizer()?, &self.vars, loss, |fit| {
             let params = ParamsFista { lr: 0.2, ..ParamsFista::new(fit.regularizer().clone(), loss) };
-            Fista::new(self.vars.clone(), params)?.minimize(1e-9, 5000)?;
+            let solution = Fista::new(self.vars.clone(), params)?.minimize(1e-9, 5000)?;
+            assert!(solution.converged, "{solution}");
             if let Some((x, y)) = held_out {
                 fit.held_out(self.loss_of(x, y)?.to_scalar()?);
             }
@@ -372,7 +373,7 @@ mod coefficients {
         let (x, y) = Diabetes::data();
         for (name, scales) in [("one", vec![0.1]), ("empty", vec![50.0, 100.0]), ("zero", vec![0.0, 0.01, 0.1, 1.0])] {
             let model = Diabetes::of(x.clone(), y.clone());
-            let path = if name == "zero" { Path::ascending(0.01, 10.0).max_points(4) } else { Path::grid(scales) };
+            let path = if name == "zero" { Path::ascending(0.01, 10.0).max_points(6) } else { Path::grid(scales) };
             let run = model.path(&path, None).unwrap();
             let svg = shown(
                 &format!("coefficient_path_{name}"),
@@ -380,6 +381,7 @@ mod coefficients {
             );
             let picture = Picture::read(&svg);
             picture.is_tidy();
+            assert_eq!(run.points[0].scale == 0.0, name == "zero");
             assert_eq!(picture.has("every weight is 0 at every point"), name == "empty");
         }
     }

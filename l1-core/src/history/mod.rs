@@ -51,7 +51,7 @@ use self::{record::Rhythm, watched::Watched};
 /// }
 /// println!("{history}");
 /// assert_eq!(history.last().map(|record| record.fields[0].zeros), Some(1));
-/// std::fs::write("target/history.csv", history.to_csv())?;
+/// std::fs::write(std::env::temp_dir().join("history.csv"), history.to_csv())?;
 /// # Ok(()) }
 /// ```
 ///

@@ -12,6 +12,8 @@ pub(super) struct Axis {
     to: f64,
     /// Where a 0 stands on a logarithmic axis: behind the end of the small numbers.
     zero: Option<f64>,
+    /// Whether only whole numbers are written beside it.
+    is_whole: bool,
 }
 
 /// Numbers beyond this are drawn at it: differences of larger ones overflow.
@@ -28,12 +30,12 @@ impl Axis {
             _ if size > 1e-300 => (low - 0.5 * size, high + 0.5 * size),
             _ => (-1.0, 1.0),
         };
-        Self { is_log: false, low, high, from: 0.0, to: 1.0, zero: None }
+        Self { is_log: false, low, high, from: 0.0, to: 1.0, zero: None, is_whole: false }
     }
 
     /// From one number to another, without a margin.
     pub(super) fn between(low: f64, high: f64) -> Self {
-        Self { is_log: false, low, high, from: 0.0, to: 1.0, zero: None }
+        Self { is_log: false, low, high, from: 0.0, to: 1.0, zero: None, is_whole: false }
     }
 
     /// Equal distances for equal ratios, over all finite numbers above 0; a 0 among the others has a place of its own.
@@ -41,17 +43,29 @@ impl Axis {
         let has_zero = numbers.clone().any(|number| number == 0.0);
         let positive = numbers.filter(|number| *number > 0.0);
         let (low, high) = ends(positive.map(f64::log10)).unwrap_or((-1.0, 0.0));
-        let margin = if high - low < 1e-9 { 0.3 } else { 0.02 * (high - low) };
+        // Lines end at the small end, and their names stand there.
+        let (below, above) = match high - low {
+            span if span > 1e-9 => (if has_zero { 0.02 * span } else { 0.0 }, 0.02 * span),
+            _ => (0.3, 0.3),
+        };
         let zero = has_zero.then_some(0.0);
-        Self { is_log: true, low: low - margin, high: high + margin, from: 0.0, to: 1.0, zero }
+        Self { is_log: true, low: low - below, high: high + above, from: 0.0, to: 1.0, zero, is_whole: false }
     }
 
     /// Logarithmic for numbers above 0 that differ by a factor of 30 and more, else linear.
     pub(super) fn fitting(numbers: impl Iterator<Item = f64> + Clone) -> Self {
         match ends(numbers.clone()) {
-            Some((low, high)) if low > 0.0 && high / low >= 30.0 => Self::logarithmic(numbers),
+            Some((low, high)) if low > 0.0 && high / low >= 30.0 => {
+                let log = Self::logarithmic(numbers);
+                Self { low: log.low - 0.03 * (log.high - log.low), ..log }
+            }
             _ => Self::linear(numbers),
         }
+    }
+
+    /// With whole numbers alone beside it.
+    pub(super) fn whole(self) -> Self {
+        Self { is_whole: true, ..self }
     }
 
     pub(super) fn is_log(&self) -> bool {
@@ -86,7 +100,11 @@ impl Axis {
 
     /// The numbers to be written beside it, with their places.
     pub(super) fn ticks(&self) -> Vec<(f64, String)> {
-        let numbers = if self.is_log { self.ratios() } else { round_numbers(self.low, self.high) };
+        let numbers = if self.is_log {
+            self.ratios()
+        } else {
+            round_numbers(self.low, self.high, if self.is_whole { 1.0 } else { 0.0 })
+        };
         let step = match numbers.as_slice() {
             [first, second, ..] if !self.is_log => second - first,
             _ => 0.0,
@@ -100,7 +118,7 @@ impl Axis {
     fn ratios(&self) -> Vec<f64> {
         let span = self.high - self.low;
         if span < 0.7 {
-            return round_numbers(10f64.powf(self.low), 10f64.powf(self.high));
+            return round_numbers(10f64.powf(self.low), 10f64.powf(self.high), 0.0);
         }
         let between: &[f64] = if span < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
         let every = (span / 8.0).ceil() as i32;
@@ -120,9 +138,9 @@ fn ends(numbers: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     })
 }
 
-/// Multiples of 1, 2 or 5 times a power of ten, about six of them.
-fn round_numbers(low: f64, high: f64) -> Vec<f64> {
-    let rough = (high - low) / 6.0;
+/// Multiples of 1, 2 or 5 times a power of ten, about six of them and at least so far apart.
+fn round_numbers(low: f64, high: f64, apart: f64) -> Vec<f64> {
+    let rough = f64::max((high - low) / 6.0, apart);
     if !(rough > 0.0 && rough.is_finite()) {
         return Vec::new();
     }

@@ -7,7 +7,7 @@ use super::{
     nothing,
     panel::{Frame, Name, Panel, Style, names_beside, room},
     scales,
-    sheet::{Anchor, FAINT, INK, NUMBER, SOFT, look, svg},
+    sheet::{Anchor, At, FAINT, INK, NUMBER, SOFT, Stroke, look, svg, width},
 };
 use crate::{CoefficientLine, Coefficients, PathRun, Place, Result};
 
@@ -123,7 +123,7 @@ fn draw(
         let counts: Vec<_> = scales.iter().zip(nonzeros).map(|(scale, count)| (*scale, count.to_string())).collect();
         panel.along_the_top(sheet, "nonzero weights", &counts)?;
         if let Some(zero) = panel.y.at(0.0) {
-            sheet.line(&[(panel.frame.left, zero), (panel.frame.right, zero)], FAINT, 2, false)?;
+            sheet.line(&[(panel.frame.left, zero), (panel.frame.right, zero)], FAINT, 2, Stroke::Solid)?;
         }
         let points =
             |line: &CoefficientLine| scales.iter().copied().zip(line.values.iter().copied()).collect::<Vec<_>>();
@@ -134,19 +134,17 @@ fn draw(
         }
         // The strongest is drawn last, above the others.
         for (index, line) in strongest.iter().enumerate().rev() {
-            let (colour, dashed) = look(index);
-            panel.line(sheet, points(line).into_iter(), Style { colour, width: 4, dashed })?;
+            let (colour, stroke) = look(index);
+            panel.line(sheet, points(line).into_iter(), Style { colour, width: 4, stroke })?;
         }
-        let mut height = panel.frame.bottom - 26.0;
+        let mut taken: Vec<Frame> = Vec::new();
+        let pixels = if options.marks.is_empty() { Vec::new() } else { pixels(&panel, coefficients, scales) };
         for (index, words) in options.marks {
-            let scale = scales[*index];
-            panel.upright(sheet, scale, SOFT)?;
-            if let Some(x) = panel.x.at(scale) {
-                // Beside the line, where there is more room.
-                let is_left = x < 0.5 * (panel.frame.left + panel.frame.right);
-                let (shift, anchor) = if is_left { (12.0, Anchor::Right) } else { (-12.0, Anchor::Left) };
-                sheet.words(words, (x + shift, height), NUMBER, anchor, INK)?;
-                height -= 36.0;
+            panel.upright(sheet, scales[*index], SOFT)?;
+            if let Some(x) = panel.x.at(scales[*index]) {
+                let spot = spot(&panel, x, width(words, NUMBER), &pixels, &taken);
+                sheet.words(words, (spot.left, 0.5 * (spot.top + spot.bottom)), NUMBER, Anchor::Right, INK)?;
+                taken.push(spot);
             }
         }
         if coefficients.lines.is_empty() {
@@ -154,5 +152,50 @@ fn draw(
             sheet.words("every weight is 0 at every point", middle, NUMBER, Anchor::Above, SOFT)?;
         }
         panel.names(sheet, named.into_iter().flatten().collect())
+    })
+}
+
+/// The points of a line, where they have a place.
+type Pixels = Vec<Option<At>>;
+
+fn pixels(panel: &Panel, of: &Coefficients, scales: &[f64]) -> Vec<Pixels> {
+    let line =
+        |line: &CoefficientLine| scales.iter().zip(&line.values).map(|(scale, w)| panel.at(*scale, *w)).collect();
+    of.lines.iter().map(line).collect()
+}
+
+/// Where words beside an upright line cover the fewest others: on either side of it, the lowest such place.
+fn spot(panel: &Panel, x: f64, width: f64, lines: &[Pixels], taken: &[Frame]) -> Frame {
+    let Frame { left, top, right, bottom } = panel.frame;
+    let heights = (0..).map(|line| bottom - 26.0 - 30.0 * f64::from(line)).take_while(|height| *height > top + 20.0);
+    let sides = [x + 12.0, x - 12.0 - width];
+    let places = heights.flat_map(|height| {
+        sides.map(|side| Frame { left: side, top: height - 17.0, right: side + width, bottom: height + 17.0 })
+    });
+    let cost = |place: &Frame| {
+        let is_out = place.left < left || place.right > right;
+        let is_taken = taken.iter().any(|other| {
+            place.left < other.right && other.left < place.right && place.top < other.bottom && other.top < place.bottom
+        });
+        let covered = lines.iter().filter(|line| covers(place, line)).count();
+        // The lines' own colours matter less than words upon words.
+        covered + 1_000_000 * usize::from(is_taken) + 2_000_000 * usize::from(is_out)
+    };
+    let fallback = Frame { left: sides[0], top: bottom - 43.0, right: sides[0] + width, bottom: bottom - 9.0 };
+    places.min_by_key(cost).unwrap_or(fallback)
+}
+
+/// Whether a line goes through a rectangle.
+fn covers(place: &Frame, line: &[Option<At>]) -> bool {
+    line.windows(2).any(|ends| {
+        let &[Some(from), Some(to)] = ends else { return false };
+        let (from, to) = if from.0 <= to.0 { (from, to) } else { (to, from) };
+        let (start, end) = (from.0.max(place.left), to.0.min(place.right));
+        if start > end {
+            return false;
+        }
+        let slope = if to.0 > from.0 { (to.1 - from.1) / (to.0 - from.0) } else { 0.0 };
+        let heights = [start, end].map(|x| from.1 + slope * (x - from.0));
+        heights[0].min(heights[1]) <= place.bottom && heights[0].max(heights[1]) >= place.top
     })
 }

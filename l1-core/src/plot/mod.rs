@@ -18,7 +18,7 @@
 //! // 12 neurons that see images of 4 × 4 pixels.
 //! let weight = Tensor::arange(0f32, 192.0, &Device::Cpu)?.sin()?.reshape((12, 16))?;
 //! let svg = weight_map(&weight, (4, 4), &WeightMapOptions::default())?;
-//! std::fs::write("target/weights.svg", svg)?;
+//! std::fs::write(std::env::temp_dir().join("weights.svg"), svg)?;
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 

@@ -4,7 +4,7 @@ use plotters::style::RGBColor;
 
 use super::{
     axis::Axis,
-    sheet::{Anchor, At, Drawn, FAINT, GRID, INK, NAME, NUMBER, SOFT, Sheet, shortened, width},
+    sheet::{Anchor, At, Drawn, FAINT, GRID, INK, NAME, NUMBER, SOFT, Sheet, Stroke, shortened, width},
 };
 
 /// A rectangle in pixels.
@@ -48,7 +48,7 @@ impl Panel {
         let mut ticks = self.x.ticks();
         ticks.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         for (at, text) in ticks {
-            sheet.line(&[(at, top), (at, bottom)], GRID, 1, false)?;
+            sheet.line(&[(at, top), (at, bottom)], GRID, 1, Stroke::Solid)?;
             let half = 0.5 * width(&text, NUMBER);
             if x.is_some() && at - half > last {
                 sheet.words(&text, (at, bottom + 12.0), NUMBER, Anchor::Below, SOFT)?;
@@ -56,7 +56,7 @@ impl Panel {
             }
         }
         for (at, text) in self.y.ticks() {
-            sheet.line(&[(left, at), (right, at)], GRID, 1, false)?;
+            sheet.line(&[(left, at), (right, at)], GRID, 1, Stroke::Solid)?;
             sheet.words(&text, (left - 12.0, at), NUMBER, Anchor::Left, SOFT)?;
         }
         sheet.frame((left, top), (right, bottom), FAINT)?;
@@ -67,7 +67,7 @@ impl Panel {
                     &[(gap + shift - 5.0, bottom + 10.0), (gap + shift + 5.0, bottom - 10.0)],
                     FAINT,
                     2,
-                    false,
+                    Stroke::Solid,
                 )?;
             }
         }
@@ -80,7 +80,7 @@ impl Panel {
     /// A line through points in the order of their numbers; where one has no place (NaN) it is interrupted, and what stands alone
     /// is a dot.
     pub(super) fn line(&self, sheet: &Sheet<'_>, points: impl Iterator<Item = (f64, f64)>, style: Style) -> Drawn {
-        let Style { colour, width, dashed } = style;
+        let Style { colour, width, stroke } = style;
         let mut piece: Vec<At> = Vec::new();
         for at in points.map(|(x, y)| self.at(x, y)).chain([None]) {
             match at {
@@ -89,7 +89,7 @@ impl Panel {
                     match piece.as_slice() {
                         [] => {}
                         [alone] => sheet.dot(*alone, width + 3, colour)?,
-                        piece => sheet.line(piece, colour, width, dashed)?,
+                        piece => sheet.line(piece, colour, width, stroke)?,
                     }
                     piece.clear();
                 }
@@ -101,7 +101,7 @@ impl Panel {
     /// A dashed line from top to bottom.
     pub(super) fn upright(&self, sheet: &Sheet<'_>, x: f64, colour: RGBColor) -> Drawn {
         let Some(x) = self.x.at(x) else { return Ok(()) };
-        sheet.line(&[(x, self.frame.top), (x, self.frame.bottom)], colour, 3, true)
+        sheet.line(&[(x, self.frame.top), (x, self.frame.bottom)], colour, 3, Stroke::Dashed)
     }
 
     /// Numbers along the top edge, of points that are far enough from each other, and what they are.
@@ -113,7 +113,7 @@ impl Panel {
         let mut last = f64::NEG_INFINITY;
         for (at, text) in placed {
             if at - last >= f64::max(widest + 16.0, (right - left) / 12.0) {
-                sheet.line(&[(at, top - 8.0), (at, top)], FAINT, 2, false)?;
+                sheet.line(&[(at, top - 8.0), (at, top)], FAINT, 2, Stroke::Solid)?;
                 sheet.words(text, (at, top - 12.0), NUMBER, Anchor::Above, SOFT)?;
                 last = at;
             }
@@ -132,7 +132,7 @@ impl Panel {
         for (((x, y), name), place) in placed.into_iter().zip(places) {
             let knots = [(x, y), (right + 10.0, y), (right + 34.0, place), (right + 44.0, place)];
             let knots = if x < right - 4.0 { &knots[1..] } else { &knots[..] };
-            sheet.line(knots, name.colour, 2, false)?;
+            sheet.line(knots, name.colour, 2, Stroke::Solid)?;
             sheet.words(&name.text, (right + 52.0, place), NUMBER, Anchor::Right, INK)?;
         }
         Ok(())
@@ -147,12 +147,12 @@ pub(super) const LINE: f64 = 34.0;
 pub(super) struct Style {
     pub(super) colour: RGBColor,
     pub(super) width: u32,
-    pub(super) dashed: bool,
+    pub(super) stroke: Stroke,
 }
 
 impl Style {
     pub(super) fn plain(colour: RGBColor, width: u32) -> Self {
-        Self { colour, width, dashed: false }
+        Self { colour, width, stroke: Stroke::Solid }
     }
 }
 

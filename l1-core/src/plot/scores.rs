@@ -7,7 +7,7 @@ use super::{
     nothing,
     panel::{Frame, Panel, Style},
     scales,
-    sheet::{Anchor, COLOURS, FAINT, INK, NAME, NUMBER, SOFT, svg},
+    sheet::{Anchor, COLOURS, INK, NAME, NUMBER, SOFT, Stroke, svg},
 };
 use crate::{CrossValidated, CrossValidatedPoint, Result};
 
@@ -19,6 +19,9 @@ pub struct CrossValidationOptions<'o> {
     /// What a score is, with its unit, such as "mean deviance"; the name of the metric at first.
     pub score: Option<&'o str>,
 }
+
+/// Of the bars: lighter than the curve, and well seen on paper.
+const BAR: RGBColor = RGBColor(120, 120, 120);
 
 const PICTURE: &str = "cross-validation curve";
 
@@ -63,9 +66,9 @@ pub fn cross_validation(validated: &CrossValidated, options: &CrossValidationOpt
             // A logarithmic axis has no place for what is not above 0: such a bar goes down to the edge.
             let low = low.or_else(|| Some((panel.x.at(point.scale)?, frame.bottom))).filter(|_| high.is_some());
             if let (Some(low), Some(high)) = (low, high) {
-                sheet.line(&[low, high], FAINT, 2, false)?;
+                sheet.line(&[low, high], BAR, 2, Stroke::Solid)?;
                 for (x, y) in [low, high] {
-                    sheet.line(&[(x - 6.0, y), (x + 6.0, y)], FAINT, 2, false)?;
+                    sheet.line(&[(x - 6.0, y), (x + 6.0, y)], BAR, 2, Stroke::Solid)?;
                 }
             }
         }
@@ -91,9 +94,9 @@ pub fn cross_validation(validated: &CrossValidated, options: &CrossValidationOpt
         }
         sheet.line(
             &[(frame.right + 40.0, frame.bottom - 24.0), (frame.right + 40.0, frame.bottom)],
-            FAINT,
+            BAR,
             2,
-            false,
+            Stroke::Solid,
         )?;
         sheet.words("± one standard error", (frame.right + 60.0, frame.bottom - 12.0), NUMBER, Anchor::Right, SOFT)
     })

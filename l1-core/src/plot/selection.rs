@@ -5,7 +5,7 @@ use super::{
     nothing,
     panel::{Frame, Name, Panel, Style, names_beside, room},
     scales,
-    sheet::{Anchor, FAINT, INK, NUMBER, SOFT, look, svg},
+    sheet::{Anchor, FAINT, INK, NUMBER, SOFT, Stroke, look, svg},
 };
 use crate::{Result, StabilitySelected};
 
@@ -47,9 +47,10 @@ pub fn stability(selected: &StabilitySelected, options: &StabilityOptions<'_>) -
     let mut stable: Vec<usize> = selected.selected.iter().copied().filter(|feature| *feature < features).collect();
     let highest = |feature: usize| proportions.iter().map(|row| row[feature]).fold(0.0, f64::max);
     stable.sort_by(|a, b| highest(*b).total_cmp(&highest(*a)).then(a.cmp(b)));
-    let named = stable.len().min(names_beside(bottom - top));
+    // The threshold has a name too.
+    let named = stable.len().min(names_beside(bottom - top).saturating_sub(1));
     let end = (0..xs.len()).min_by(|a, b| xs[*a].total_cmp(&xs[*b])).unwrap_or(0);
-    let names: Vec<_> = stable[..named]
+    let mut names: Vec<_> = stable[..named]
         .iter()
         .enumerate()
         .map(|(index, &feature)| {
@@ -58,8 +59,11 @@ pub fn stability(selected: &StabilitySelected, options: &StabilityOptions<'_>) -
             Name::new(&text, (xs[end], proportions[end][feature]), look(index).0)
         })
         .collect();
+    if threshold.is_finite() {
+        names.push(Name::new(&format!("threshold {threshold}"), (xs[end], *threshold), INK));
+    }
     let right = 1600.0 - room(&names).max(200.0);
-    let panel = Panel::falling(x, Axis::between(0.0, 1.0), Frame { left: 170.0, top, right, bottom });
+    let panel = Panel::falling(x, Axis::between(-0.02, 1.03), Frame { left: 170.0, top, right, bottom });
     let title = options.title.map_or_else(
         || {
             format!(
@@ -81,16 +85,11 @@ pub fn stability(selected: &StabilitySelected, options: &StabilityOptions<'_>) -
             }
         }
         if let Some(y) = panel.y.at(*threshold) {
-            sheet.line(&[(panel.frame.left, y), (panel.frame.right, y)], INK, 3, true)?;
+            sheet.line(&[(panel.frame.left, y), (panel.frame.right, y)], INK, 3, Stroke::Dashed)?;
         }
         for (index, &feature) in stable[..named].iter().enumerate().rev() {
-            let (colour, dashed) = look(index);
-            panel.line(sheet, line(feature), Style { colour, width: 4, dashed })?;
-        }
-        if let Some(y) = panel.y.at(*threshold) {
-            let words = format!("threshold {threshold}");
-            let above = y - 20.0;
-            sheet.words(&words, (panel.frame.left + 14.0, above), NUMBER, Anchor::Right, INK)?;
+            let (colour, stroke) = look(index);
+            panel.line(sheet, line(feature), Style { colour, width: 4, stroke })?;
         }
         if stable.len() > named {
             let words = format!("and {} more", stable.len() - named);

@@ -28,9 +28,29 @@ pub(super) const COLOURS: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
 ];
 
-/// The colour of the n-th line, and whether it is dashed: so that each of twelve looks like no other.
-pub(super) fn look(index: usize) -> (RGBColor, bool) {
-    (COLOURS[index % COLOURS.len()], index / COLOURS.len() % 2 == 1)
+/// What a line is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stroke {
+    Solid,
+    Dashed,
+    Dotted,
+}
+
+impl Stroke {
+    /// Ink and gap in pixels.
+    fn pattern(self) -> Option<(f64, f64)> {
+        match self {
+            Self::Solid => None,
+            Self::Dashed => Some((14.0, 10.0)),
+            Self::Dotted => Some((4.0, 8.0)),
+        }
+    }
+}
+
+/// The colour and stroke of the n-th line, so that of eighteen each looks like no other.
+pub(super) fn look(index: usize) -> (RGBColor, Stroke) {
+    let stroke = [Stroke::Solid, Stroke::Dashed, Stroke::Dotted][index / COLOURS.len() % 3];
+    (COLOURS[index % COLOURS.len()], stroke)
 }
 
 /// Heights of letters.
@@ -80,12 +100,14 @@ pub(super) enum Anchor {
 }
 
 impl Sheet<'_> {
-    /// A line through points; dashed if asked for.
-    pub(super) fn line(&self, points: &[At], colour: RGBColor, width: u32, dashed: bool) -> Drawn {
+    /// A line through points.
+    pub(super) fn line(&self, points: &[At], colour: RGBColor, width: u32, stroke: Stroke) -> Drawn {
         let pixels = points.iter().map(|&at| pixel(at));
-        if dashed {
+        if let Some(pattern) = stroke.pattern() {
             let style = colour.stroke_width(width);
-            return DashedPathElement::new(pixels, 14, 10, style).draw_on(&self.0);
+            return dashes(pixels, pattern)
+                .into_iter()
+                .try_for_each(|dash| self.0.draw(&PathElement::new(dash, style)));
         }
         let mut pixels: Vec<_> = pixels.collect();
         pixels.dedup();
@@ -127,43 +149,32 @@ impl Sheet<'_> {
     }
 }
 
-/// Lines as elements: plotters' own dashes are of series.
-struct DashedPathElement {
-    pieces: Vec<[(i32, i32); 2]>,
-    style: ShapeStyle,
-}
-
-impl DashedPathElement {
-    fn new(points: impl Iterator<Item = (i32, i32)>, dash: i32, gap: i32, style: ShapeStyle) -> Self {
-        let (dash, gap) = (f64::from(dash), f64::from(gap));
-        let points: Vec<(f64, f64)> = points.map(|(x, y)| (f64::from(x), f64::from(y))).collect();
-        let mut pieces = Vec::new();
-        let mut phase = 0.0;
-        for ends in points.windows(2) {
-            let (from, to) = (ends[0], ends[1]);
-            let length = (to.0 - from.0).hypot(to.1 - from.1);
-            let mut walked = 0.0;
-            while walked < length {
-                let is_ink = phase < dash;
-                let rest = if is_ink { dash - phase } else { dash + gap - phase };
-                let next = (walked + rest).min(length);
-                if is_ink {
-                    let at = |walked: f64| {
-                        let share = walked / length;
-                        pixel((from.0 + share * (to.0 - from.0), from.1 + share * (to.1 - from.1)))
-                    };
-                    pieces.push([at(walked), at(next)]);
-                }
-                phase = (phase + next - walked) % (dash + gap);
-                walked = next;
+/// The pieces of a broken line, which runs on through all of its corners: plotters' own dashes are of single series.
+fn dashes(points: impl Iterator<Item = (i32, i32)>, (ink, gap): (f64, f64)) -> Vec<[(i32, i32); 2]> {
+    let points: Vec<At> = points.map(|(x, y)| (f64::from(x), f64::from(y))).collect();
+    let mut pieces = Vec::new();
+    let mut phase = 0.0;
+    for ends in points.windows(2) {
+        let (from, to) = (ends[0], ends[1]);
+        let length = (to.0 - from.0).hypot(to.1 - from.1);
+        let at = |walked: f64| {
+            let share = walked / length;
+            pixel((from.0 + share * (to.0 - from.0), from.1 + share * (to.1 - from.1)))
+        };
+        let mut walked = 0.0;
+        while walked < length {
+            let is_ink = phase < ink;
+            let rest = if is_ink { ink - phase } else { ink + gap - phase };
+            let next = (walked + rest).min(length);
+            if is_ink {
+                pieces.push([at(walked), at(next)]);
             }
+            // A rest that is too small to be walked would never end.
+            phase = if walked + rest <= length { if is_ink { ink } else { 0.0 } } else { phase + (length - walked) };
+            walked = next;
         }
-        Self { pieces, style }
     }
-
-    fn draw_on(self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Drawn {
-        self.pieces.into_iter().try_for_each(|piece| area.draw(&PathElement::new(piece, self.style)))
-    }
+    pieces
 }
 
 fn pixel((x, y): At) -> (i32, i32) {

@@ -4,7 +4,7 @@ use super::{
     axis::Axis,
     nothing,
     panel::{Frame, Name, Panel, Style, names_beside, room},
-    sheet::{COLOURS, FAINT, INK, look, svg},
+    sheet::{COLOURS, FAINT, INK, Stroke, look, svg},
 };
 use crate::{History, HistoryRecord, Result};
 
@@ -35,6 +35,7 @@ pub fn training(history: &History, options: &TrainingOptions<'_>) -> Result<Stri
         1 => Axis::linear([first.step as f64].into_iter()),
         _ => Axis::between(first.step as f64, last.step as f64),
     };
+    let x = x.whole();
     let losses = series("loss", records, |record| record.loss, COLOURS[1]);
     let penalties = series("penalty Ω(w)", records, |record| record.penalty, COLOURS[0]);
     let numbers = losses.points.iter().chain(&penalties.points).map(|(_, y)| *y);
@@ -52,9 +53,13 @@ pub fn training(history: &History, options: &TrainingOptions<'_>) -> Result<Stri
     for (place, index) in order.into_iter().enumerate() {
         let field = &history.fields()[index];
         let of = |record: &HistoryRecord| share(record.fields[index].zeros, field.entries);
-        let (colour, dashed) = look(place);
-        let line = Series { dashed, ..series(field.path.as_str(), records, of, colour) };
-        if place < named { zeros.push(line) } else { unnamed.push(Series { colour: FAINT, dashed: false, ..line }) }
+        let (colour, stroke) = look(place);
+        let line = Series { stroke, ..series(field.path.as_str(), records, of, colour) };
+        if place < named {
+            zeros.push(line)
+        } else {
+            unnamed.push(Series { colour: FAINT, stroke: Stroke::Solid, ..line })
+        }
     }
     if several {
         zeros.push(series("all of them", records, |record| share(record.zeros(), entries), INK));
@@ -64,7 +69,7 @@ pub fn training(history: &History, options: &TrainingOptions<'_>) -> Result<Stri
     let right = 1600.0 - room(loss_names.iter().chain(&zero_names));
     let frame = |(top, bottom): (f64, f64)| Frame { left: 170.0, top, right, bottom };
     let above = Panel::new(x, y, frame(upper));
-    let below = Panel::new(x, Axis::between(0.0, 100.0), frame(lower));
+    let below = Panel::new(x, Axis::between(-2.0, 103.0), frame(lower));
     let title = options.title.map_or_else(|| format!("Training, steps {} to {}", first.step, last.step), str::to_owned);
     let loss = if above.y.is_log() { "loss, penalty (logarithmic)" } else { "loss, penalty" };
     svg(PICTURE, size, |sheet| {
@@ -87,7 +92,7 @@ struct Series {
     text: String,
     points: Vec<(f64, f64)>,
     colour: plotters::style::RGBColor,
-    dashed: bool,
+    stroke: Stroke,
 }
 
 fn series(
@@ -97,12 +102,12 @@ fn series(
     colour: plotters::style::RGBColor,
 ) -> Series {
     let points = records.iter().map(|record| (record.step as f64, of(record))).collect();
-    Series { text: text.to_owned(), points, colour, dashed: false }
+    Series { text: text.to_owned(), points, colour, stroke: Stroke::Solid }
 }
 
 impl Series {
     fn style(&self) -> Style {
-        Style { colour: self.colour, width: 4, dashed: self.dashed }
+        Style { colour: self.colour, width: 4, stroke: self.stroke }
     }
 
     /// At the last point that is a number.

@@ -6,7 +6,7 @@ use plotters::style::RGBColor;
 use super::{
     axis::written,
     nothing,
-    sheet::{Anchor, Drawn, FAINT, INK, NUMBER, PAPER, SOFT, Sheet, shortened, svg},
+    sheet::{Anchor, Drawn, FAINT, INK, NUMBER, PAPER, SOFT, Sheet, shortened, svg, width as letters},
 };
 use crate::{Result, kernel::distance::wide};
 
@@ -96,6 +96,7 @@ struct Map<'n> {
 
 /// The width of the picture, the room about it, and what is above a tile.
 const WIDTH: f64 = 1600.0;
+const NARROW: f64 = 1200.0;
 const MARGIN: f64 = 30.0;
 const HEAD: f64 = 90.0;
 const NAMED: f64 = 38.0;
@@ -116,7 +117,8 @@ impl Map<'_> {
         let (wide, high) = (square * columns as f64, square * rows as f64);
         let head = if self.names.is_some() { NAMED } else { 0.0 };
         let height = HEAD + down as f64 * (head + high + GAP) + FOOT;
-        let width = WIDTH.max(2.0 * MARGIN + across as f64 * (wide + GAP));
+        let page = if self.tiles.len() == 1 { NARROW } else { WIDTH };
+        let width = page.max(2.0 * MARGIN + across as f64 * (wide + GAP));
         let largest = self.tiles.iter().flatten().map(|w| w.abs()).filter(|w| w.is_finite()).fold(0.0, f64::max);
         let size = (width as u32, height as u32);
         svg(PICTURE, size, |sheet| {
@@ -126,9 +128,9 @@ impl Map<'_> {
                 let top = HEAD + (index / across) as f64 * (head + high + GAP);
                 if let Some(names) = self.names {
                     let name = names.get(index).map_or_else(|| index.to_string(), ToString::to_string);
-                    let letters = (wide / (0.56 * f64::from(NUMBER))).max(1.0) as usize;
+                    let fitting = (wide / (0.56 * f64::from(NUMBER))).max(1.0) as usize;
                     let is_dead = tile.iter().all(|w| *w == 0.0);
-                    let name = shortened(&name, letters);
+                    let name = shortened(&name, fitting);
                     sheet.words(
                         &name,
                         (left, top + 0.5 * head),
@@ -151,14 +153,16 @@ impl Map<'_> {
     /// Which colour is which number.
     fn measure(&self, sheet: &Sheet<'_>, largest: f64, top: f64) -> Drawn {
         const STEPS: usize = 40;
-        const STEP: f64 = 9.0;
+        const STEP: f64 = 7.0;
+        const ZERO: f64 = 150.0;
         let bottom = top + 30.0;
         let mut left = MARGIN;
         let bar = |left: f64, from: f64, to: f64| -> Drawn {
             for step in 0..STEPS {
                 let w = from + (to - from) * (step as f64 + 0.5) / STEPS as f64;
                 let x = left + step as f64 * STEP;
-                sheet.filled((x, top), (x + STEP, bottom), colour(w, 1.0))?;
+                // One pixel more: no seams.
+                sheet.filled((x, top), (x + STEP + 1.0, bottom), colour(w, 1.0))?;
             }
             Ok(())
         };
@@ -170,17 +174,18 @@ impl Map<'_> {
             below(&written(-largest, 0.0), left + 30.0)?;
             left += length + 20.0;
         }
-        sheet.filled((left, top), (left + 60.0, bottom), PAPER)?;
-        sheet.frame((left, top), (left + 60.0, bottom), FAINT)?;
-        below("exactly 0", left + 30.0)?;
-        left += 80.0;
+        sheet.filled((left, top), (left + ZERO, bottom), PAPER)?;
+        sheet.frame((left, top), (left + ZERO, bottom), FAINT)?;
+        below("exactly 0", left + 0.5 * ZERO)?;
+        left += ZERO + 20.0;
         bar(left, 0.0, 1.0)?;
         below(&written(largest, 0.0), left + length - 30.0)?;
         left += length + 30.0;
         sheet.words(self.what, (left, 0.5 * (top + bottom)), NUMBER, Anchor::Right, INK)?;
         if self.tiles.iter().flatten().any(|w| !w.is_finite()) {
-            sheet.filled((1330.0, top), (1390.0, bottom), INK)?;
-            sheet.words("NaN or ∞", (1410.0, 0.5 * (top + bottom)), NUMBER, Anchor::Right, INK)?;
+            left += letters(self.what, NUMBER) + 30.0;
+            sheet.filled((left, top), (left + 60.0, bottom), INK)?;
+            sheet.words("NaN or ∞", (left + 76.0, 0.5 * (top + bottom)), NUMBER, Anchor::Right, INK)?;
         }
         Ok(())
     }
