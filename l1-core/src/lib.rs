@@ -59,6 +59,7 @@
 //! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`], [`Fista`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
 //! | certify | [`Regularizer::stationarity`], [`Stepper::stationarity`]: [`Stationarity`]; [`MeanGradients`] of minibatches |
 //! | how far from the minimum | [`Regularizer::duality_gap`], [`LinearProblem`], [`Gap`] |
+//! | a whole path of one `Linear` | [`LinearPath`], [`LinearPoint`] |
 //! | stop and go on | [`Checkpoint`] |
 //! | the mathematics | [`kernel`]: value, subgradient, prox, distance, λ_max |
 //! | what can go wrong | [`Error`]; `tracing` warnings of [penalties that rounding takes back](ProxSgd#half-types) |
