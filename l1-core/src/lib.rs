@@ -63,6 +63,7 @@
 //! | see it | `plot` (feature `plot`): coefficient paths, cross-validation, stability, training, weight maps |
 //! | choose λ | [`Regularizer::lambda_max`]; [`Path`], [`PathRun`]; [`CrossValidation`]; [`StabilitySelection`] |
 //! | λ that changes while training | [`Schedules`], [`Schedule`], [`Phases`]; [`Regularizer::freeze_support`] |
+//! | a whole path of one `Linear` | [`LinearPath`], [`LinearPoint`] |
 //! | stop and go on | [`Checkpoint`] |
 //! | the mathematics | [`kernel`]: value, subgradient, prox, distance, λ_max |
 //! | what can go wrong | [`Error`]; `tracing` warnings of [penalties that rounding takes back](ProxSgd#half-types) |

@@ -158,3 +158,52 @@ impl Pulls {
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+    use crate::{
+        Result,
+        path::linear::columns::{Columns, Means},
+    };
+
+    #[test]
+    fn no_column_pulls_with_more_than_its_bound() -> Result<()> {
+        let (n, p, k) = (13, 40, 2);
+        let wave = |at: usize| (at as f64 * 1.7).sin() + (at as f64 * 0.31).cos() + (at % p) as f64 / 20.0;
+        let x = Tensor::from_vec((0..n * p).map(wave).collect::<Vec<_>>(), (n, p), &Device::Cpu)?;
+        for is_grouped in [false, true] {
+            let columns = Columns::new(&x, Means::Subtracted)?;
+            let mut pulls = Pulls::new(&columns, k, is_grouped);
+            let (mut v, mut exact) = (vec![0.0; p * k], vec![0.0; p * k]);
+            let every: Vec<usize> = (0..p).collect();
+            let mut left_out = 0;
+            for step in 0..100 {
+                // It shrinks and turns, as along a path.
+                let shrink = 0.97_f64.powi(step);
+                let of_row = |row: usize| shrink * wave(row) + 0.002 * f64::from(step) * shrink * wave(3 * row + 1);
+                let mut theta = vec![0.0; k * columns.length];
+                for (output, theta) in theta.chunks_exact_mut(columns.length).enumerate() {
+                    (0..n).for_each(|row| theta[row] = of_row(row + 50 * output));
+                }
+                Pulls::new(&columns, k, is_grouped).ask(&columns, &every, &theta, &mut exact);
+                pulls.moved();
+                pulls.ask_above(10.0 * shrink, &columns, &theta, &mut v);
+                for column in 0..p {
+                    let (v, exact) = (&v[column * k..][..k], &exact[column * k..][..k]);
+                    let pull = pulls.of_column(exact.iter().map(|v| v.abs()));
+                    assert!(pull <= pulls.bound(column), "{pull} {}", pulls.bound(column));
+                    if pulls.bound(column) > 10.0 * shrink {
+                        assert_eq!(v, exact);
+                    } else {
+                        left_out += usize::from(v != exact);
+                    }
+                }
+            }
+            assert!(left_out > 100, "{left_out}");
+        }
+        Ok(())
+    }
+}
