@@ -67,6 +67,7 @@
 //!
 //! `derive` (on by default): the macro. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
 
+mod budget;
 mod by_name;
 mod certificate;
 mod checkpoint;
@@ -109,6 +110,7 @@ mod traced;
 mod variables;
 mod visitor;
 
+pub use budget::{Budget, BudgetNeighbour, BudgetReached, Controller, ParamsOnline};
 pub use certificate::{
     DataGradients, Distance, MeanGradients, ParamsStationarity, Stationarity, StationarityRow, ZeroTest,
 };

@@ -16,7 +16,7 @@ mod weights;
 pub use coefficients::{CoefficientLine, Coefficients};
 pub use fit::Fit;
 pub use grid::Direction;
-use grid::Grid;
+pub(crate) use grid::Grid;
 pub use run::{Certificate, Ended, PathField, PathPoint, PathRun};
 pub(crate) use walk::Walk;
 
