@@ -1,10 +1,11 @@
 //! What a Regularizer asks of gradients: does the loss reach every penalized parameter, and does it hold the penalty already?
 
-use candle_core::{Tensor, Var, backprop::GradStore};
+use candle_core::{Tensor, backprop::GradStore};
 
 use crate::{
     Error, MissingCause, Param, ParamPath, Regularizer, Result, Role,
     kernel::{self, distance::wide},
+    lent::Lent,
     missing,
 };
 
@@ -219,7 +220,8 @@ pub(crate) fn check_scalar(loss: &Tensor) -> Result<()> {
     if loss.rank() == 0 { Ok(()) } else { Err(Error::LossShape { found: loss.shape().clone() }) }
 }
 
-fn number(loss: &Tensor) -> Result<f64> {
+/// The value of a loss, which has to be a scalar.
+pub(crate) fn number(loss: &Tensor) -> Result<f64> {
     check_scalar(loss)?;
     kernel::number(loss)
 }
@@ -236,7 +238,7 @@ fn depends_on(param: &Param, value: f64, data_loss: &mut impl FnMut() -> candle_
     let lent = Lent::new(&param.tensor)?;
     let mut depends = false;
     for change in CHANGES {
-        lent.var.set(&lent.moved(change)?)?;
+        lent.set(&moved(lent.weights(), change)?)?;
         depends = number(&data_loss()?)?.to_bits() != value.to_bits();
         if depends {
             break;
@@ -246,37 +248,14 @@ fn depends_on(param: &Param, value: f64, data_loss: &mut impl FnMut() -> candle_
     Ok(depends)
 }
 
-/// A variable whose weights are given back, whatever happens meanwhile.
-struct Lent {
-    var: Var,
-    weights: Tensor,
-}
-
-impl Lent {
-    fn new(tensor: &Tensor) -> Result<Self> {
-        Ok(Self { var: Var::from_tensor(tensor)?, weights: tensor.detach().copy()? })
-    }
-
-    /// Other weights nearby. No two entries move alike: many a layer does not see a move that is the same for all of them, or that
-    /// is a multiple of the weights.
-    fn moved(&self, change: f64) -> Result<Tensor> {
-        let weights = wide(&self.weights)?;
-        let mean_square = weights.iter().map(|w| w * w).sum::<f64>() / weights.len() as f64;
-        let size = if mean_square > 0.0 && mean_square.is_finite() { mean_square.sqrt() } else { 0.1 };
-        let direction = |index: usize| (index as f64 * index as f64 + 1.0).sin();
-        let moved = weights.iter().enumerate().map(|(index, w)| w + change * size * direction(index));
-        let moved = Tensor::from_iter(moved, &candle_core::Device::Cpu)?.reshape(self.weights.shape())?;
-        Ok(moved.to_dtype(self.weights.dtype())?.to_device(self.weights.device())?)
-    }
-
-    fn give_back(self) -> Result<()> {
-        // Here an error can be told; that of `drop` cannot.
-        Ok(self.var.set(&self.weights)?)
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        let _ = self.var.set(&self.weights);
-    }
+/// Other weights nearby. No two entries move alike: many a layer does not see a move that is the same for all of them, or that
+/// is a multiple of the weights.
+fn moved(weights: &Tensor, change: f64) -> Result<Tensor> {
+    let numbers = wide(weights)?;
+    let mean_square = numbers.iter().map(|w| w * w).sum::<f64>() / numbers.len() as f64;
+    let size = if mean_square > 0.0 && mean_square.is_finite() { mean_square.sqrt() } else { 0.1 };
+    let direction = |index: usize| (index as f64 * index as f64 + 1.0).sin();
+    let moved = numbers.iter().enumerate().map(|(index, w)| w + change * size * direction(index));
+    let moved = Tensor::from_iter(moved, &candle_core::Device::Cpu)?.reshape(weights.shape())?;
+    Ok(moved.to_dtype(weights.dtype())?.to_device(weights.device())?)
 }

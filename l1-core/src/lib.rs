@@ -82,7 +82,9 @@ mod gradient;
 mod gradient_check;
 mod guard;
 pub mod kernel;
+mod lambda_max;
 mod layers;
+mod lent;
 mod located;
 mod mark;
 mod missing;
@@ -123,6 +125,7 @@ pub use guard::Guard;
 pub use kernel::{Norm, Place};
 #[cfg(feature = "derive")]
 pub use l1_derive::Regularized;
+pub use lambda_max::{Emptied, LambdaMaxRow, LambdaMaxima};
 pub use missing::MissingCause;
 pub use on_missing_gradient::OnMissingGradient;
 pub use optim::{

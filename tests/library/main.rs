@@ -24,6 +24,7 @@ mod lost_penalties;
 mod master_weights;
 mod missing_gradients;
 mod models;
+mod paths;
 mod penalties;
 mod plain_optimizers;
 mod prox;

@@ -5,8 +5,10 @@ use candle_core::Tensor;
 use super::{Fit, Walk, walk::declared};
 use crate::{
     Error, Param, Penalty, Result,
-    gradient_check::check_scalar,
+    gradient_check::number,
     kernel::{self, Stays},
+    lambda_max::AtZero,
+    lent::Lent,
 };
 
 /// The strongest strength in the fit of an empty model: far above what any gradient asks for, and far below the end of f32.
@@ -22,6 +24,7 @@ where
 {
     /// Sets everything penalized to 0 and fits the rest, so that the run knows the loss of the empty model.
     pub(crate) fn empty_fit(&mut self) -> Result<()> {
+        self.start_loss = number(&(self.loss)()?)?;
         self.clear()?;
         let strengths = self.emptied().map(|(_, penalty)| penalty.lambda().max(penalty.element()).max(penalty.l2()));
         let strongest = strengths.fold(0.0, f64::max);
@@ -29,9 +32,7 @@ where
             self.fit_at(VAST / strongest)?;
             self.check_cleared()?;
         }
-        let graph = (self.loss)()?;
-        check_scalar(&graph)?;
-        let loss = kernel::number(&graph)?;
+        let loss = number(&(self.loss)()?)?;
         if !loss.is_finite() {
             return Err(Error::NonFinitePoint { value: loss });
         }
@@ -55,7 +56,7 @@ where
                     break;
                 }
             }
-            self.run.empty_loss = Some(kernel::number(&(self.loss)()?)?);
+            self.run.empty_loss = Some(number(&(self.loss)()?)?);
         }
         self.run.scale_max = Some(scale);
         Ok(scale)
@@ -104,40 +105,39 @@ where
     }
 
     fn scale_at_zero(&self) -> Result<f64> {
-        let graph = (self.loss)()?;
-        check_scalar(&graph)?;
-        let grads = graph.backward()?;
-        self.regularizer.refuse_charged(&grads)?;
-        let mut largest: Option<(f64, &Param)> = None;
-        for (param, penalty) in self.emptied() {
-            let Some(gradient) = grads.get(param.tensor()) else {
-                return Err(self.regularizer.missing_gradient(param.path(), |tensor| grads.get(tensor).is_some()));
-            };
-            let scale = kernel::scale_max(gradient, &penalty, Stays::Stationary)?.value;
-            if largest.is_none_or(|(most, _)| kernel::distance::is_worse(scale, most)) {
-                largest = Some((scale, param));
-            }
-        }
-        let Some((scale, param)) = largest else {
+        let emptied: Vec<_> = self.emptied().collect();
+        let params: Vec<_> = emptied.iter().map(|(param, _)| *param).collect();
+        let Some(first) = params.first() else {
             let path = self.regularizer.penalized().next().map_or_else(|| "".into(), |(param, _)| param.path().clone());
-            return Err(Error::NoDescent { path, why: "no scale empties a field without λ and element".to_owned() });
+            let why = "a ridge or a sign constraint alone empties nothing at any scale".to_owned();
+            return Err(Error::NoDescent { path, why });
         };
-        let why = match scale {
-            0.0 if !penalty_slope(param).is_finite() => {
-                "its curve has an infinite slope at 0, so that every scale keeps it empty"
-            }
-            0.0 => {
-                "the loss has no gradient at 0, so that every scale keeps it empty: in a network whose layers are all 0 none \
-                    ever comes back"
-            }
-            scale if scale.is_finite() => return Ok(scale),
-            _ => "its gradient at 0 is NaN or infinite",
-        };
-        Err(Error::NoDescent { path: param.path().clone(), why: why.to_owned() })
+        let mut loss = || (self.loss)();
+        let at_zero = AtZero::take(&self.regularizer, &params, &mut loss)?;
+        let refused =
+            |param: &Param, why: &str| Err(Error::NoDescent { path: param.path().clone(), why: why.to_owned() });
+        if !at_zero.norm().is_finite() {
+            return refused(first, "a gradient at 0 is NaN or infinite");
+        }
+        if let Some((param, _)) = emptied.iter().find(|(_, penalty)| has_infinite_slope(penalty)) {
+            return refused(param, "its curve has an infinite slope at 0, so that every scale keeps it empty");
+        }
+        let lent = params.iter().map(|param| Lent::new(param.tensor())).collect::<Result<Vec<_>>>()?;
+        let pairs: Vec<_> = params.iter().copied().zip(&lent).collect();
+        if at_zero.norm() == 0.0 || at_zero.is_rounding(&self.regularizer, &pairs, self.start_loss, &mut loss)? {
+            let why = "the loss has no gradient at 0 (up to rounding), so that every scale keeps it empty: a network whose layers are \
+                       all 0 never comes back";
+            return refused(first, why);
+        }
+        let mut largest = 0.0;
+        for ((_, penalty), gradient) in emptied.iter().zip(&at_zero.gradients) {
+            let scale = kernel::scale_max(gradient, penalty, Stays::Stationary)?.value;
+            largest = if scale > largest { scale } else { largest };
+        }
+        Ok(largest)
     }
 }
 
-/// φ'(0+) at λ = 1.
-fn penalty_slope(param: &Param) -> f64 {
-    declared(param).map_or(0.0, |penalty| penalty.with_lambda(1.0).on_curve().slope_at_zero())
+fn has_infinite_slope(penalty: &Penalty) -> bool {
+    penalty.lambda() > 0.0 && penalty.on_curve().slope_at_zero() == f64::INFINITY
 }

@@ -199,6 +199,20 @@ impl Path {
         }
     }
 
+    /// The smallest scale (with [`of`](Self::of): of the field) that empties the model: where a [descending](Self::descending) path begins.
+    /// Found as is said there; afterwards the variables hold the empty model.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and [`Error::NoDescent`]; none has points.
+    pub fn scale_max<L, F>(&self, regularizer: &Regularizer, vars: &[Var], loss: L, fit: F) -> Result<f64>
+    where
+        L: Fn() -> candle_core::Result<Tensor>,
+        F: FnMut(&mut Fit<'_>) -> Result<()>,
+    {
+        let mut walk = Walk::new(regularizer, self, vars, Direction::Descending, loss, fit)?;
+        walk.scale_max()
+    }
+
     fn check(&self) -> Result<Direction> {
         let direction = self.grid.check()?;
         let refused = |rule: &'static str, why: String| Err(Error::InvalidPath { rule, why });

@@ -1,6 +1,6 @@
 //! What a path found: one point for each scale.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt};
 
 use candle_core::{TensorId, Var};
 use serde::Serialize;
@@ -20,7 +20,7 @@ use crate::{Error, GroupCounts, ParamPath, Place, Result, Stationarity};
 /// The weights of every point are kept as sparse snapshots: a tensor of which less than half (of F64: two thirds) is nonzero takes 8
 /// bytes for each nonzero entry (F64: 12), any other all of its entries. [`Path::without_weights`](crate::Path::without_weights) keeps
 /// none.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Serialize)]
 #[non_exhaustive]
 pub struct PathRun {
     /// One for each scale.
@@ -138,6 +138,16 @@ pub enum Ended {
     Budget,
     /// An error came in between: [`Error::Path`].
     Failed,
+}
+
+impl fmt::Debug for PathRun {
+    /// How many points there are: not each of their weights.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { points, direction, ended, field, .. } = self;
+        let mut debug = f.debug_struct("PathRun");
+        debug.field("points", &points.len()).field("direction", direction).field("ended", ended);
+        debug.field("field", field).finish_non_exhaustive()
+    }
 }
 
 impl PathField {

@@ -25,6 +25,8 @@ pub(crate) struct Walk<'v, L, F> {
     pub(crate) run: PathRun,
     /// The scale of the moment.
     scale: f64,
+    /// The loss before anything was set to 0.
+    pub(crate) start_loss: f64,
 }
 
 impl<'v, L, F> Walk<'v, L, F>
@@ -66,7 +68,18 @@ where
         };
         let (keep_weights, keep_stationarity) = (path.keep_weights, path.keep_stationarity);
         let field = path.field.clone();
-        Ok(Self { regularizer, field, vars, loss, fit, keep_weights, keep_stationarity, run, scale: f64::NAN })
+        Ok(Self {
+            regularizer,
+            field,
+            vars,
+            loss,
+            fit,
+            keep_weights,
+            keep_stationarity,
+            run,
+            scale: f64::NAN,
+            start_loss: 0.0,
+        })
     }
 
     /// Moves the scale of the whole or of the field.

@@ -1,5 +1,7 @@
 //! The weights of one variable at one point of a path, without its zeros where there are many.
 
+use std::fmt;
+
 use candle_core::{DType, Device, Tensor, TensorId, Var};
 
 use crate::{ParamPath, Result};
@@ -14,7 +16,7 @@ pub(crate) struct Head {
 }
 
 /// All entries, or the places and values of those whose bits are not all 0.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Snapshot {
     Dense(Values),
     Sparse { places: Vec<u32>, values: Values },
@@ -25,6 +27,16 @@ pub(crate) enum Snapshot {
 pub(crate) enum Values {
     F32(Vec<f32>),
     F64(Vec<f64>),
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, Self::Dense(values) | Self::Sparse { values, .. }) = match self {
+            Self::Dense(_) => ("Dense", self),
+            Self::Sparse { .. } => ("Sparse", self),
+        };
+        write!(f, "{kind}({} entries)", values.len())
+    }
 }
 
 impl Head {
@@ -104,6 +116,13 @@ impl Snapshot {
 }
 
 impl Values {
+    fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::F64(values) => values.len(),
+        }
+    }
+
     fn wide(&self) -> Vec<f64> {
         match self {
             Self::F32(values) => values.iter().map(|w| f64::from(*w)).collect(),
