@@ -11,7 +11,7 @@ use l1_core::{Budget, Fista, Fit, ParamsFista, ParamsOnline, ParamsProxAdamW, Pr
 use std::time::Instant;
 
 #[derive(Regularized)]
-#[l1(lambda = 1.0)]
+#[l1(lambda = 1.0, l2 = self.l2)]
 struct Net {
     fc1: Linear,
     fc2: Linear,
@@ -19,7 +19,11 @@ struct Net {
 impl Net {
     fn new(varmap: &VarMap, hidden: usize) -> Result<Self> {
         let vb = VarBuilder::from_varmap(varmap, DType::F32, &Device::Cpu);
-        let net = Self { fc1: linear(784, hidden, vb.pp("fc1"))?, fc2: linear(hidden, 10, vb.pp("fc2"))? };
+        let net = Self {
+            fc1: linear(784, hidden, vb.pp("fc1"))?,
+            fc2: linear(hidden, 10, vb.pp("fc2"))?,
+            l2: std::env::var("L2").map_or(0.0, |s| s.parse().unwrap()),
+        };
         start::draw(varmap, 0)?;
         Ok(net)
     }

@@ -11,7 +11,7 @@ use std::{
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Var};
 use candle_nn::{Optimizer, VarMap};
-use l1_core::{Checkpoint, Guard, ParamsProxAdamW, ProxAdamW, Regularized};
+use l1_core::{Checkpoint, Guard, ParamsProxAdamW, ProxAdamW, Regularized, Schedule, Schedules};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[path = "library/every_optimizer.rs"]
@@ -70,9 +70,22 @@ fn by_candle(vars: &[Var], written: usize) -> Allocated {
     Allocated { times: one.times * written * STEPS, bytes: one.bytes * written * STEPS }
 }
 
+/// How the penalties are.
+#[derive(Clone, Copy, PartialEq)]
+enum What {
+    /// Charged.
+    Charged,
+    /// Off, by schedule, and zeros are held.
+    Frozen,
+}
+
 /// What some steps allocate after the first ten. (After the tenth it is asked whether a penalty is lost, and after the hundredth.)
-fn by_steps(model: &Many, guard: Guard, make: Make) -> Allocated {
-    let regularizer = model.regularizer().unwrap();
+fn by_steps(model: &Many, guard: Guard, make: Make, what: What) -> Allocated {
+    let mut regularizer = model.regularizer().unwrap();
+    if what == What::Frozen {
+        let schedules = Schedules::new().scale_of("weights", Schedule::linear(0.0, 1.0, 100)).freeze(0);
+        regularizer.set_schedules(schedules).unwrap();
+    }
     // Its marks exist, so that a step looks for them.
     drop(regularizer.penalty().unwrap());
     let mut step = make(regularizer, model.weights.clone(), guard);
@@ -103,12 +116,22 @@ fn steps() {
             for guard in [Guard::Before, Guard::InPass] {
                 // All in one chunk: on the thread that asks.
                 let expected = by_candle(&small.weights, written);
-                assert_eq!(by_steps(&small, guard, make), expected, "{name}, {guard:?}, {dtype:?}");
+                assert_eq!(by_steps(&small, guard, make, What::Charged), expected, "{name}, {guard:?}, {dtype:?}");
+                // The gradient is copied and what would move zeros is taken from it; so it is from the first tensor of the state and from
+                // an f32 copy, which has a copy of the gradient anyhow.
+                let more = 1 + usize::from(!name.ends_with("ProxSgd")) + 1;
+                let expected = by_candle(&small.weights, written + more);
+                assert_eq!(
+                    by_steps(&small, guard, make, What::Frozen),
+                    expected,
+                    "frozen: {name}, {guard:?}, {dtype:?}"
+                );
                 // On all threads: rayon puts each job it hands over into a box of some 70 bytes, and the boxes into blocks of a queue,
                 // 1.5 KiB for 63 of them. These steps are four jobs, the gradients' check and the step, each of the small tensors
                 // together and of the large one, and each is halved until there is a part for every thread. Copies are three more for
                 // each of the two large tensors.
-                let (found, expected) = (by_steps(&with_large, guard, make), by_candle(&with_large.weights, written));
+                let (found, expected) =
+                    (by_steps(&with_large, guard, make, What::Charged), by_candle(&with_large.weights, written));
                 let (times, bytes) = (found.times - expected.times, found.bytes - expected.bytes);
                 let halvings = rayon::current_num_threads().next_power_of_two().ilog2() as usize;
                 let most = STEPS * if has_copies { 10 } else { 4 } * halvings + 4;

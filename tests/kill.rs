@@ -11,10 +11,12 @@ use std::{
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Linear, Module, Optimizer, VarBuilder, VarMap, linear, loss};
-use l1_core::{Checkpoint, ParamsProxAdamW, ProxAdamW, Regularized};
+use l1_core::{Checkpoint, ParamsProxAdamW, ProxAdamW, Regularized, Schedule, Schedules};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 const STEPS: u64 = 600;
+/// Killed before and after.
+const FREEZES_AT: u64 = 100;
 const STEPS_A_SAVE: u64 = 3;
 const KILLS: usize = 25;
 /// Far fewer in all than there are steps: every kill finds the program at work.
@@ -50,7 +52,10 @@ fn training_program() {
             Var::from_tensor(tensor).unwrap().set(&(draw(tensor.dims(), seed) * 0.3).unwrap()).unwrap();
         }
     }
-    let params = ParamsProxAdamW { lr: 0.01, amsgrad: true, ..ParamsProxAdamW::new(mlp.regularizer().unwrap()) };
+    let mut regularizer = mlp.regularizer().unwrap();
+    let ramp = Schedule::constant(0.5).lasting(20).then(Schedule::linear(0.5, 1.0, 40));
+    regularizer.set_schedules(Schedules::new().scale_of("fc1", ramp).freeze(FREEZES_AT)).unwrap();
+    let params = ParamsProxAdamW { lr: 0.01, amsgrad: true, ..ParamsProxAdamW::new(regularizer) };
     let mut opt = ProxAdamW::new(varmap.all_vars(), params).unwrap();
     if path.exists() {
         let checkpoint = Checkpoint::load(path, &mut opt, &varmap).unwrap();

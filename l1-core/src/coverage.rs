@@ -55,6 +55,8 @@ pub enum Status {
     Penalized {
         /// The penalty, every scale included.
         penalty: Penalty,
+        /// Whether it is off, and zeros are held; see [`Regularizer::freeze_support`].
+        support_is_frozen: bool,
         /// Where it was declared.
         by: Option<Origin>,
     },
@@ -212,9 +214,12 @@ impl<'r> Model<'r> {
     }
 
     fn status(&self, param: &Param) -> Status {
-        match (self.regularizer.penalty_of(param), &param.decision) {
+        match (self.regularizer.released_penalty_of(param), &param.decision) {
             (Some(penalty), _) if penalty.is_none() => Status::Unpenalized { reason: Reason::NoStrength },
-            (Some(penalty), _) => Status::Penalized { penalty, by: param.origin.clone() },
+            (Some(penalty), _) => {
+                let support_is_frozen = param.support_is_frozen;
+                Status::Penalized { penalty, support_is_frozen, by: param.origin.clone() }
+            }
             (None, Decision::Unpenalized(Reason::Skipped(reason))) => {
                 Status::Skipped { reason: *reason, by: param.origin.clone(), by_name: false }
             }
@@ -246,7 +251,10 @@ impl CoverageRow {
     fn cells(&self) -> [String; 4] {
         let by = |by: &Option<Origin>| by.as_ref().map_or_else(String::new, Origin::to_string);
         let (mut what, by) = match &self.status {
-            Status::Penalized { penalty, by: origin } => (format!("penalized ({penalty})"), by(origin)),
+            Status::Penalized { penalty, support_is_frozen, by: origin } => {
+                let frozen = if *support_is_frozen { ", support frozen" } else { "" };
+                (format!("penalized ({penalty}){frozen}"), by(origin))
+            }
             Status::Unpenalized { reason: Reason::NothingDeclared } if self.decay.is_some() => {
                 ("– no penalty".to_owned(), String::new())
             }

@@ -105,7 +105,7 @@ pub enum Error {
         hint: String,
     },
 
-    /// A scale was asked for or set on a field at or below which nothing is penalized.
+    /// A scale, a schedule or a frozen support is of a field at or below which nothing is penalized.
     ///
     /// Cause: the path is misspelt, or is that of a field without a penalty.
     ///
@@ -122,6 +122,83 @@ pub enum Error {
         field: ParamPath,
         /// Paths of penalized parameters that may have been meant, the most likely first.
         nearest: Vec<String>,
+    },
+
+    /// The support of a parameter cannot be frozen: what its penalty makes 0 are singular values, and no entries.
+    ///
+    /// Cause: `group = singular`. Without the penalty the rank would grow again, however many entries are held at 0.
+    ///
+    /// Cure: freeze the other fields, each by its path; or go on under the penalty with another curve, such as `mcp`, which does not
+    /// pull at large singular values.
+    #[error(
+        "{path}: its support cannot be frozen: under group = singular it is singular values that are 0, and no entries. Freeze the \
+         other fields with `freeze_support_of`, or take a curve that does not pull at large values, such as mcp"
+    )]
+    SupportOfSingularValues {
+        /// The parameter.
+        path: ParamPath,
+    },
+
+    /// A schedule is none: a number or a step in it is out of its range, or what it gives at a step is.
+    ///
+    /// Cause: NaN, an infinity, a scale below 0, steps that do not increase from 0, 0 steps, or a `then` behind a schedule that has no
+    /// end; or a function that gives such a number.
+    ///
+    /// Cure: correct what the message names.
+    #[error("the schedule `{schedule}`{}: {why}", if place.is_empty() { String::new() } else { format!(" of {place}") })]
+    InvalidSchedule {
+        /// What it is for, such as `the scale`; empty if it was looked at by itself.
+        place: String,
+        /// The schedule.
+        schedule: String,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// Two schedules are given for one thing.
+    ///
+    /// Cause: one was added twice to [`Schedules`](crate::Schedules), or one for a field and one for what lies in it.
+    ///
+    /// Cure: leave one of them out, or join them with `then`.
+    #[error("{path}: two schedules, for {} and for {}; leave one out, or join them with `then`", what[0], what[1])]
+    TwoSchedules {
+        /// The first parameter that would follow both; the model itself for the scale of all.
+        path: ParamPath,
+        /// What they are for, in words.
+        what: [String; 2],
+    },
+
+    /// What follows a schedule was to be set by hand.
+    ///
+    /// Cause: a regularizer with schedules was given to something that sets its scale, or that freezes its support: the next step would
+    /// undo it.
+    ///
+    /// Cure: change the schedule, or go on without: [`clear_schedules`](crate::Regularizer::clear_schedules).
+    #[error(
+        "{what} follows a schedule ({schedule}), which would undo what is set by hand; change the schedule, or `clear_schedules()` first"
+    )]
+    FollowsSchedule {
+        /// What it is, in words.
+        what: String,
+        /// The schedule.
+        schedule: String,
+    },
+
+    /// There is nothing that could follow the regularizer's schedules.
+    ///
+    /// Cause: [`Fista`](crate::Fista) solves one fixed problem; its steps are no training that a schedule could follow.
+    ///
+    /// Cure: set what is to hold with [`at_step`](crate::Regularizer::at_step), then
+    /// [`clear_schedules`](crate::Regularizer::clear_schedules); or take `ProxSgd`, `ProxAdamW` or `FtrlProximal`.
+    #[error(
+        "`{place}` solves one fixed problem and follows no schedule ({schedules}): set what is to hold with `at_step(step)` and \
+         `clear_schedules()`, or take `ProxSgd`, `ProxAdamW` or `FtrlProximal`"
+    )]
+    ScheduleUnused {
+        /// The schedules.
+        schedules: String,
+        /// The optimizer.
+        place: &'static str,
     },
 
     /// Variables of a VarMap are neither in the model nor matched by a rule, so that nobody has said what is to become
@@ -505,6 +582,20 @@ pub enum Error {
     #[error("{path}: no duality gap: {why}")]
     NoDualityGap {
         /// The parameter's path, or the argument's name.
+        path: ParamPath,
+        /// What was found, and what was expected.
+        why: String,
+    },
+
+    /// A layer, its inputs or its penalty have no [`LinearPath`](crate::LinearPath).
+    ///
+    /// Cause: inputs that are no n × p matrix of finite F32 or F64 numbers, groups that reach over several inputs, a penalized
+    /// intercept, or a loss that does not depend on its scores.
+    ///
+    /// Cure: what the message expects; `Path::run` takes any model and any penalty, with an optimizer.
+    #[error("{path}: a linear path is not possible: {why}. `Path::run` takes any model and penalty, with an optimizer")]
+    NoLinearPath {
+        /// The parameter, or the argument.
         path: ParamPath,
         /// What was found, and what was expected.
         why: String,
@@ -912,6 +1003,72 @@ pub enum Error {
         index: usize,
         /// How many points there are.
         points: usize,
+    },
+
+    /// Data cannot be split into folds like this, or the folds' results cannot be compared.
+    ///
+    /// Cause: fewer than 2 folds, or more than rows; a fold that holds out nothing; a class that a fold cannot train on; labels or
+    /// assignments of another number; paths through different scales; a score that a fit did not record.
+    ///
+    /// Cure: what the message says.
+    #[error("cross-validation: {why}")]
+    InvalidFolds {
+        /// What was found, and what was expected.
+        why: String,
+    },
+
+    /// A fold of a [`CrossValidation`](crate::CrossValidation) failed.
+    ///
+    /// Cause: its model could not be built or fitted; the error is `source`, and stands in the message.
+    ///
+    /// Cure: that of the error. The runs of other folds are in `finished`; what the fold itself had fitted is in `so_far` of an
+    /// [`Error::Path`](crate::Error::Path).
+    #[error("fold {fold}: {source} ({} of the other folds are done)", finished.len())]
+    InFold {
+        /// The first fold that failed.
+        fold: usize,
+        /// The runs of the folds that did not.
+        finished: Vec<crate::PathRun>,
+        /// What went wrong. It stands in the message, and is no `source()`, so that nobody prints it twice.
+        r#source: Box<Error>,
+    },
+
+    /// Stability selection cannot be done like this.
+    ///
+    /// Cause: a threshold outside (½, 1], no features or too few rows, names or scales of another number, or a closure that
+    /// returns a feature that does not exist, or nothing.
+    ///
+    /// Cure: what the message says.
+    #[error("stability selection: {why}")]
+    InvalidStability {
+        /// What was found, and what was expected.
+        why: String,
+    },
+
+    /// A half of a [`StabilitySelection`](crate::StabilitySelection) failed.
+    ///
+    /// Cause: its model could not be built or fitted; the error is `source`, and stands in the message.
+    ///
+    /// Cure: that of the error.
+    #[error("subsample {subsample}: {source}")]
+    InSubsample {
+        /// The first subsample that failed.
+        subsample: usize,
+        /// What went wrong. It stands in the message, and is no `source()`, so that nobody prints it twice.
+        r#source: Box<Error>,
+    },
+
+    /// A bound on the number of falsely selected features does not hold here.
+    ///
+    /// Cause: plain subsamples where the theorem is about complementary pairs, a θ out of its range, or a threshold that is too low
+    /// for it.
+    ///
+    /// Cure: [`StabilitySelection::pairs`](crate::StabilitySelection::pairs), a higher threshold, a smaller θ, or another
+    /// [`ErrorBound`](crate::ErrorBound).
+    #[error("no bound on false selections: {why}")]
+    NoBound {
+        /// What was found, and what was expected.
+        why: String,
     },
 
     /// A [`Budget`](crate::Budget) that no model of this kind can keep.

@@ -59,13 +59,15 @@
 //! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`], [`Fista`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
 //! | certify | [`Regularizer::stationarity`], [`Stepper::stationarity`]: [`Stationarity`]; [`MeanGradients`] of minibatches |
 //! | how far from the minimum | [`Regularizer::duality_gap`], [`LinearProblem`], [`Gap`] |
+//! | choose λ | [`Regularizer::lambda_max`]; [`Path`], [`PathRun`]; [`CrossValidation`]; [`StabilitySelection`] |
+//! | λ that changes while training | [`Schedules`], [`Schedule`], [`Phases`]; [`Regularizer::freeze_support`] |
 //! | stop and go on | [`Checkpoint`] |
 //! | the mathematics | [`kernel`]: value, subgradient, prox, distance, λ_max |
 //! | what can go wrong | [`Error`]; `tracing` warnings of [penalties that rounding takes back](ProxSgd#half-types) |
 //!
 //! # Features
 //!
-//! `derive` (on by default): the macro. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
+//! `derive` (on by default): the macro. `progress`: bars on stderr for paths, cross-validation and stability selection, where it is a terminal. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
 
 mod budget;
 mod by_name;
@@ -91,12 +93,14 @@ mod missing;
 mod nearest;
 mod on_missing_gradient;
 pub mod optim;
+mod parallel;
 mod param;
 mod path;
 mod penalty;
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub mod private;
+mod progress;
 mod regularized;
 mod regularized_grads;
 mod regularizer;
@@ -105,9 +109,12 @@ mod report;
 mod resolve;
 mod roles_by_name;
 mod rule;
+mod sampling;
 mod scalar;
 mod scales;
+mod schedule;
 mod stability;
+mod support;
 mod traced;
 mod variables;
 mod visitor;
@@ -118,7 +125,7 @@ pub use certificate::{
 };
 pub use checkpoint::{Checkpoint, Declarations};
 pub use coverage::{Coverage, CoverageRow, Status, Strangeness, Stranger};
-pub use cross_validation::{CrossValidated, CrossValidatedPoint};
+pub use cross_validation::{CrossValidated, CrossValidatedPoint, CrossValidation, Fold};
 pub use duality::{Gap, LinearLoss, LinearProblem};
 pub use error::{Error, Result};
 pub use guard::Guard;
@@ -133,6 +140,7 @@ pub use optim::{
     ProxAdamW, ProxSgd, Proximal, Solution, Stepper, Stop, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
 };
 pub use param::{Decision, LeftOut, Origin, Param, ParamPath, Reason, Role, RoleName};
+pub use path::linear::{LinearPath, LinearPoint};
 pub use path::{
     Certificate, CoefficientLine, Coefficients, Direction, Ended, Fit, Path, PathField, PathPoint, PathRun,
 };
@@ -143,7 +151,8 @@ pub use regularizer::Regularizer;
 pub use regularizer_builder::RegularizerBuilder;
 pub use report::{GroupCounts, Report, ReportRow, Totals, UnvisitedRow};
 pub use rule::Rule;
-pub use stability::StabilitySelected;
+pub use schedule::{Phase, Phases, Schedule, Schedules};
+pub use stability::{ErrorBound, StabilitySelected, StabilitySelection, Subsample};
 pub use traced::Traced;
 pub use visitor::Visitor;
 

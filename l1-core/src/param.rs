@@ -292,6 +292,8 @@ pub struct Param {
     pub(crate) tensor: Tensor,
     /// The scale of its field, a factor beside the regularizer's.
     pub(crate) scale: f64,
+    /// See `support.rs`.
+    pub(crate) support_is_frozen: bool,
     pub(crate) mark: Option<Arc<Mark>>,
 }
 
@@ -343,6 +345,13 @@ impl Param {
     #[must_use]
     pub fn scale(&self) -> f64 {
         self.scale
+    }
+
+    /// Whether its zeros are held at 0 and its penalty is off; see
+    /// [`Regularizer::freeze_support`](crate::Regularizer::freeze_support).
+    #[must_use]
+    pub fn support_is_frozen(&self) -> bool {
+        self.support_is_frozen
     }
 
     /// The tensor itself; a clone of the model's, so it shares its storage and identity.

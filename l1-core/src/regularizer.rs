@@ -10,6 +10,7 @@ use crate::{
     RegularizerBuilder, Report, Result, explain, gradient, kernel,
     mark::Mark,
     resolve,
+    schedule::Carried,
     visitor::{Found, Unvisited},
 };
 
@@ -51,6 +52,8 @@ pub struct Regularizer {
     unvisited: Vec<Unvisited>,
     /// See `scales.rs`.
     pub(crate) scale: f64,
+    /// See `schedule/carried.rs`.
+    pub(crate) schedules: Option<Carried>,
 }
 
 impl Regularizer {
@@ -76,7 +79,7 @@ impl Regularizer {
     pub(crate) fn from_found(mut found: Found) -> Result<Self> {
         let params = resolve::params(&mut found)?;
         let by_id = params.iter().enumerate().map(|(index, param)| (param.tensor.id(), index)).collect();
-        Ok(Self { params, by_id, unvisited: found.unvisited, scale: 1.0 })
+        Ok(Self { params, by_id, unvisited: found.unvisited, scale: 1.0, schedules: None })
     }
 
     /// What becomes of each variable of a `VarMap`, so that nothing is left out unnoticed.
@@ -280,7 +283,8 @@ impl Regularizer {
         }
         let sums = kernel::add_subgradients(&planned)?;
         for ((_, w, _), sum) in planned.iter().zip(sums) {
-            grads.insert(w, sum);
+            let is_frozen = self.get(w).is_some_and(Param::support_is_frozen);
+            grads.insert(w, if is_frozen { kernel::hold_gradient(sum, w)? } else { sum });
         }
         charged.into_iter().try_for_each(|param| param.mark_charged(&mut grads))?;
         Ok(RegularizedGrads::new(grads))

@@ -39,6 +39,9 @@ pub struct ReportRow {
     pub role: Role,
     /// Penalized (strengths with every scale) or not, and why.
     pub decision: Decision,
+    /// Whether its support is frozen: zeros are held, and the strengths in `decision` count as 0. See
+    /// [`Regularizer::freeze_support`].
+    pub support_is_frozen: bool,
     /// The declared weight decay, see [`Param::decay`](crate::Param::decay); an optimizer's own `weight_decay` is not known here.
     pub decay: Option<f64>,
     /// Entries in all.
@@ -81,8 +84,10 @@ pub struct Totals {
     pub parameters: usize,
     /// Entries in all of them.
     pub entries: usize,
-    /// Entries of penalized parameters; those whose strengths are all 0 do not count.
+    /// Entries of penalized parameters, also of those whose support is frozen; others whose strengths are all 0 do not count.
     pub penalized_entries: usize,
+    /// Entries of parameters whose support is frozen.
+    pub frozen_entries: usize,
     /// Entries of parameters with a declared decay > 0.
     pub decayed_entries: usize,
     /// Entries of penalized parameters that are exactly 0.
@@ -102,17 +107,22 @@ impl Report {
             let supported = kernel::is_supported(param.tensor.dtype());
             let counts = if supported { kernel::counts(&param.tensor)? } else { kernel::Counts::default() };
             let penalty = regularizer.penalty_of(param);
-            let charged = penalty.filter(|penalty| !penalty.is_none());
+            // What is frozen is counted as it was before.
+            let counted =
+                regularizer.released_penalty_of(param).filter(|penalty| param.support_is_frozen || !penalty.is_none());
             totals.parameters += 1;
             totals.entries += entries;
             totals.zeros += counts.zeros;
             if param.decay.is_some_and(|decay| decay > 0.0) {
                 totals.decayed_entries += entries;
             }
-            if let Some(penalty) = &charged {
+            if let (Some(penalty), Some(_)) = (&penalty, &counted) {
                 totals.penalized_entries += entries;
                 totals.penalized_zeros += counts.zeros;
                 totals.penalty += kernel::value(&param.tensor, penalty)?;
+            }
+            if param.support_is_frozen {
+                totals.frozen_entries += entries;
             }
             parameters.push(ReportRow {
                 path: param.path.clone(),
@@ -121,11 +131,12 @@ impl Report {
                 dtype: param.tensor.dtype().as_str(),
                 role: param.role,
                 decision: penalty.map_or_else(|| param.decision.clone(), Decision::Penalized),
+                support_is_frozen: param.support_is_frozen,
                 decay: param.decay,
                 entries,
                 zeros: counts.zeros,
                 share_of_zeros: share(counts.zeros, entries),
-                groups: match &charged {
+                groups: match &counted {
                     Some(penalty) => {
                         kernel::groups(&param.tensor, penalty)?.map(|(total, zeros)| GroupCounts { total, zeros })
                     }
@@ -179,6 +190,10 @@ impl ReportRow {
         };
         let shape: Vec<_> = self.shape.iter().map(ToString::to_string).collect();
         let (mut decision, lambda) = match &self.decision {
+            Decision::Penalized(penalty) if self.support_is_frozen => {
+                let sign = if penalty.positive() { ", ≥ 0" } else { "" };
+                (format!("– support frozen{sign}"), String::new())
+            }
             Decision::Penalized(penalty) if penalty.is_none() => ("– λ = 0".to_owned(), String::new()),
             Decision::Penalized(penalty) => {
                 let mut decision = "penalized".to_owned();
@@ -270,6 +285,11 @@ impl fmt::Display for Report {
             grouped(totals.penalized_zeros),
             totals.penalty
         )?;
+        match totals.frozen_entries {
+            0 => {}
+            frozen if frozen == totals.penalized_entries => write!(f, "; their support is frozen")?,
+            frozen => write!(f, "; the support of {} is frozen", grouped(frozen))?,
+        }
         if self.scale != 1.0 { write!(f, "; scale {}", self.scale) } else { Ok(()) }
     }
 }

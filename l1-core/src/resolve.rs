@@ -124,6 +124,7 @@ fn merge_ties(found: &Found) -> Result<Vec<Param>> {
         hidden: entry.hidden,
         tensor: entry.tensor.clone(),
         scale: 1.0,
+        support_is_frozen: false,
     };
     Ok(tied.into_iter().map(param).collect())
 }

@@ -18,9 +18,10 @@ impl Regularizer {
     ///
     /// # Errors
     /// [`Error::InvalidParameter`] unless `scale` is finite and ≥ 0, or [`Error::InvalidValue`] if some λ, element or l2 times `scale`
-    /// overflows. The old scale stays.
+    /// overflows; [`Error::FollowsSchedule`]. The old scale stays.
     pub fn set_scale(&mut self, scale: f64) -> Result<()> {
         check_scale(scale)?;
+        self.check_scale_is_free()?;
         self.params.iter().try_for_each(|param| check_scaled(param, scale * param.scale))?;
         self.scale = scale;
         Ok(())
@@ -63,6 +64,7 @@ impl Regularizer {
     pub fn set_scale_of(&mut self, field: &str, scale: f64) -> Result<()> {
         check_scale(scale)?;
         let penalized = self.below(field)?;
+        self.check_scales_are_free(&penalized)?;
         penalized.iter().try_for_each(|&index| check_scaled(&self.params[index], self.scale * scale))?;
         for index in penalized {
             self.params[index].scale = scale;
@@ -70,8 +72,41 @@ impl Regularizer {
         Ok(())
     }
 
-    /// The penalty of one tensor, every scale included; `None` if it is not penalized.
+    /// Takes all scales and frozen supports from elsewhere, in place of its own.
+    ///
+    /// * `scales`, `frozen`: by the paths of penalized parameters; the scales of others are 1, and their supports are free.
+    pub(crate) fn restore(&mut self, scale: f64, scales: &[(&str, f64)], frozen: &[&str]) -> Result<()> {
+        self.params.iter_mut().for_each(|param| (param.scale, param.support_is_frozen) = (1.0, false));
+        check_scale(scale)?;
+        for (path, of_field) in scales {
+            check_scale(*of_field)?;
+            let index = self.exactly(path)?;
+            self.params[index].scale = *of_field;
+        }
+        self.params.iter().try_for_each(|param| check_scaled(param, scale * param.scale))?;
+        let frozen = frozen.iter().map(|path| self.exactly(path)).collect::<Result<Vec<_>>>()?;
+        self.check_has_support(&frozen)?;
+        self.set_frozen(&frozen, true);
+        self.scale = scale;
+        Ok(())
+    }
+
+    /// Where the penalized parameter of a path stands in the list.
+    fn exactly(&self, path: &str) -> Result<usize> {
+        let is_it = |param: &Param| param.path == *path && param.decision.penalty().is_some();
+        let unknown = || Error::UnknownField { field: path.into(), nearest: Vec::new() };
+        self.params.iter().position(is_it).ok_or_else(unknown)
+    }
+
+    /// The penalty of one tensor, every scale included, and with strengths of 0 while its support is frozen; `None` if it is not
+    /// penalized.
     pub(crate) fn penalty_of(&self, param: &Param) -> Option<Penalty> {
+        let scale = if param.support_is_frozen { 0.0 } else { self.scale * param.scale };
+        param.decision.penalty().map(|penalty| penalty.scaled(scale))
+    }
+
+    /// [`penalty_of`](Self::penalty_of) as it is once the support is released.
+    pub(crate) fn released_penalty_of(&self, param: &Param) -> Option<Penalty> {
         param.decision.penalty().map(|penalty| penalty.scaled(self.scale * param.scale))
     }
 
@@ -100,7 +135,7 @@ fn check_scale(scale: f64) -> Result<()> {
 }
 
 /// Refuses a scale with which a strength overflows.
-fn check_scaled(param: &Param, scale: f64) -> Result<()> {
+pub(crate) fn check_scaled(param: &Param, scale: f64) -> Result<()> {
     let dtype = param.tensor.dtype();
     let invalid = param.decision.penalty().and_then(|penalty| penalty.scaled(scale).invalid_for(dtype));
     let Some((key, value, expected)) = invalid else { return Ok(()) };

@@ -28,15 +28,16 @@ pub struct ParamsOnline {
     /// By how much ln λ moves at a count, for each unit by which ln(living) is above its target. 0.1 at first; finite and > 0.
     pub gain: f64,
     /// By how much ln λ moves at a count, for each unit by which ln(living) has moved since the count before: what is on its way
-    /// already is not driven further. 1 at first; finite and ≥ 0.
+    /// already is not driven further. 0.25 at first; finite and ≥ 0. It has to be below 1 over the share by which the count falls when λ
+    /// rises by 1 %, or λ swings.
     pub damping: f64,
 }
 
 impl ParamsOnline {
-    /// A ramp of a third of `steps`, a count every 10 steps, gain 0.1, damping 1.
+    /// A ramp of a third of `steps`, a count every 10 steps, gain 0.1, damping 0.25.
     #[must_use]
     pub fn new(steps: u64) -> Self {
-        Self { steps, ramp: steps / 3, every: 10, gain: 0.1, damping: 1.0 }
+        Self { steps, ramp: steps / 3, every: 10, gain: 0.1, damping: 0.25 }
     }
 
     fn check(&self) -> Result<()> {

@@ -28,6 +28,21 @@ pub struct Gradient {
     pub(crate) standard_error: Option<Vec<f64>>,
 }
 
+impl Gradient {
+    /// The same with 0 where `w` is 0. NaN stays: it says that the loss is no number.
+    pub(crate) fn at_living(self, w: &[f64]) -> Self {
+        let living = |mut gradient: Vec<f64>| {
+            for (gradient, w) in gradient.iter_mut().zip(w) {
+                if *w == 0.0 && !gradient.is_nan() {
+                    *gradient = 0.0;
+                }
+            }
+            gradient
+        };
+        Self { mean: living(self.mean), standard_error: self.standard_error.map(living) }
+    }
+}
+
 mod sealed {
     use super::{Gradient, Param, ParamPath, Result, Tensor};
 

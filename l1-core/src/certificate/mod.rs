@@ -67,7 +67,8 @@ impl ParamsStationarity {
 /// * `‖q‖` where r > 0: `qᵢ = vᵢ + cφ'(r)·wᵢ/r + e·sign(wᵢ) + l2·wᵢ`, and `(|vᵢ| − e)₊` where wᵢ = 0;
 /// * `(‖S(v, e)‖ − cφ'(0+))₊` where r = 0;
 /// * with `positive`, `(−vᵢ − e)₊` at zeros, and ∞ for a negative weight;
-/// * `|v|` for a parameter without penalty that has a gradient.
+/// * `|v|` for a parameter without penalty that has a gradient, and at the living entries of a [frozen
+///   support](Regularizer::freeze_support), whose zeros have the distance 0.
 ///
 /// A **relative** distance is divided by the strength with which the penalty pulls at the group:
 ///
@@ -133,6 +134,8 @@ pub struct StationarityRow {
     pub path: ParamPath,
     /// Its penalty, every scale included; none if it is not penalized, or with strengths that are all 0.
     pub penalty: Option<Penalty>,
+    /// Whether its support is frozen: zeros are held, and no penalty is charged.
+    pub support_is_frozen: bool,
     /// Of −∇f to ∂Ω(w): the largest of all groups.
     pub distance: Distance,
     /// The same for f + Ω and the optimizer's decay; none where nothing is decayed.
@@ -225,6 +228,10 @@ impl<'a> Subject<'a> {
         Self { param: Some(param), penalty, ..Self::unpenalized(param.path.clone(), &param.tensor) }
     }
 
+    fn support_is_frozen(&self) -> bool {
+        self.param.is_some_and(Param::support_is_frozen)
+    }
+
     pub(crate) fn unpenalized(path: ParamPath, tensor: &'a Tensor) -> Self {
         Self { path, tensor, param: None, penalty: Penalty::NONE, decay: DecayFactors::None }
     }
@@ -272,7 +279,11 @@ pub(crate) fn certify<G: DataGradients>(
             grads.refuse_charged(param)?;
         }
         match grads.get(&subject.path, subject.tensor)? {
-            Some(gradient) => present.push((Tensors::new(&subject)?, gradient, subject)),
+            Some(gradient) => {
+                let tensors = Tensors::new(&subject)?;
+                let gradient = if subject.support_is_frozen() { gradient.at_living(&tensors.w) } else { gradient };
+                present.push((tensors, gradient, subject));
+            }
             None if subject.penalty.is_none() => {}
             None => return Err(regularizer.missing_gradient(&subject.path, |tensor| grads.has(tensor))),
         }
@@ -383,6 +394,7 @@ fn row(
         zeros += tensors.part.zeros(w);
     })?;
     Ok(StationarityRow {
+        support_is_frozen: subject.support_is_frozen(),
         path: subject.path,
         penalty: (!subject.penalty.is_none()).then_some(subject.penalty),
         distance,

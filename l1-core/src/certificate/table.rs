@@ -45,8 +45,17 @@ impl fmt::Display for Stationarity {
 impl Stationarity {
     fn cells(&self, row: &StationarityRow) -> Vec<String> {
         let mark = if row.nonconvex { " *" } else { "" };
-        let penalty = row.penalty.as_ref().map_or_else(|| "–".to_owned(), short);
-        let zeros = if row.penalty.is_some() { format!("{}/{}", row.zeros, row.groups) } else { String::new() };
+        let none = if row.support_is_frozen { "– support frozen" } else { "–" };
+        let penalty = match row.penalty.as_ref().map(short) {
+            None => none.to_owned(),
+            Some(penalty) if row.support_is_frozen => format!("{penalty}, support frozen"),
+            Some(penalty) => penalty,
+        };
+        let zeros = if row.penalty.is_some() || row.support_is_frozen {
+            format!("{}/{}", row.zeros, row.groups)
+        } else {
+            String::new()
+        };
         let mut cells = vec![row.path.to_string(), format!("{penalty}{mark}"), zeros];
         let mut number = |distance: &Distance| cells.extend([small(distance.value), small(distance.relative)]);
         number(&row.distance);

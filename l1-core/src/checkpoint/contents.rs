@@ -12,7 +12,7 @@ use super::{
     unique::Unique,
 };
 use crate::{
-    Result,
+    Regularizer, Result, Schedules,
     kernel::master::Master,
     optim::{Kept, Method, Stepper},
 };
@@ -38,6 +38,12 @@ pub(super) struct Contents<P> {
     /// The regularizer's own.
     #[serde(with = "crate::exact")]
     pub(super) scale: f64,
+    /// Of fields, by the path of each parameter, where they are not 1.
+    #[serde(default, skip_serializing_if = "Unique::is_empty")]
+    scales: Unique<Exact>,
+    /// The paths of the parameters whose support is frozen, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    frozen: Vec<String>,
     hyperparameters: Unique<String>,
     /// Names of the tensors that are kept for each stepped variable.
     pub(super) state: Vec<String>,
@@ -46,6 +52,11 @@ pub(super) struct Contents<P> {
     declarations: Declared,
     pub(super) note: String,
 }
+
+/// A number as text that reads back to the same bits.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Exact(#[serde(with = "crate::exact")] f64);
 
 fn steps<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let steps = u64::deserialize(deserializer)?;
@@ -93,6 +104,8 @@ impl<P: Copy + Serialize + DeserializeOwned> Contents<P> {
             steps: optimizer.steps(),
             learning_rate: optimizer.learning_rate(),
             scale: optimizer.regularizer().scale(),
+            scales: Unique(scales(optimizer.regularizer())),
+            frozen: frozen(optimizer.regularizer()),
             hyperparameters: hyperparameters(optimizer.params()),
             state: state(optimizer),
             progress: Unique(progress.map(|(name, kept)| ((*name).to_owned(), kept.progress)).collect()),
@@ -120,6 +133,18 @@ impl<P: Copy> Contents<P> {
     /// What the optimizer had counted for a variable; nothing for one that was not stepped.
     pub(super) fn progress_of(&self, name: &str) -> Option<P> {
         self.progress.0.get(name).copied()
+    }
+
+    /// Gives a regularizer the scales of the file, and freezes what was frozen.
+    ///
+    /// * `changed`: whether declarations have. Parameters that the regularizer does not penalize are passed over then.
+    pub(super) fn restore(&self, regularizer: &mut Regularizer, changed: bool) -> Result<()> {
+        let is_known = |path: &str| regularizer.penalized().any(|(param, _)| *param.path() == path);
+        let scales = self.scales.0.iter().map(|(path, Exact(scale))| (path.as_str(), *scale));
+        let scales: Vec<_> = scales.filter(|(path, _)| !changed || is_known(path)).collect();
+        let frozen = self.frozen.iter().map(String::as_str);
+        let frozen: Vec<_> = frozen.filter(|path| !changed || is_known(path)).collect();
+        regularizer.restore(self.scale, &scales, &frozen)
     }
 
     /// Hyperparameters that are others in the file, one line each.
@@ -152,8 +177,22 @@ impl<P: Copy> Contents<P> {
     }
 }
 
+fn scales(regularizer: &Regularizer) -> BTreeMap<String, Exact> {
+    let scaled = regularizer.params().iter().filter(|param| param.scale() != 1.0);
+    scaled.map(|param| (param.path().to_string(), Exact(param.scale()))).collect()
+}
+
+fn frozen(regularizer: &Regularizer) -> Vec<String> {
+    let frozen = regularizer.params().iter().filter(|param| param.support_is_frozen());
+    let mut frozen: Vec<_> = frozen.map(|param| param.path().to_string()).collect();
+    frozen.sort_unstable();
+    frozen
+}
+
 fn hyperparameters<M: Method>(params: &M) -> Unique<String> {
-    Unique(params.hyperparameters().into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    let own = params.hyperparameters().into_iter().map(|(name, value)| (name.to_owned(), value));
+    let schedules = params.shared().regularizer.schedules().into_iter().flat_map(Schedules::declared);
+    Unique(own.chain(schedules).collect())
 }
 
 /// The name of a half variable's f32 copy among its state tensors.

@@ -94,7 +94,8 @@ use file::{OLDER_COPY, Opened};
 /// | — `version`, `optimizer` | of the format: 1; `ProxAdamW` |
 /// | — `steps`, `progress` | steps in all, and what the optimizer counts for each variable |
 /// | — `learning_rate`, `scale` | the optimizer's, and its regularizer's |
-/// | — `hyperparameters`, `state` | the others by name, and the names of the state tensors |
+/// | — `scales`, `frozen` | scales of single parameters, and those whose support is frozen; left out where there are none |
+/// | — `hyperparameters`, `state` | the others by name, schedules as text; and the names of the state tensors |
 /// | — `declarations` | the rules: path → role, penalty or why there is none, decay |
 /// | — `note` | your own text |
 ///
@@ -111,7 +112,10 @@ use file::{OLDER_COPY, Opened};
 /// Declare what the file says, or go on under this program's: `Checkpoint::load_with(.., Declarations::Accept)`
 /// ```
 ///
-/// The learning rate and the regularizer's scale are not compared but restored: they are meant to change while training. What is done
+/// [Schedules](crate::Schedules) are compared by their text, functions by their names. Where they are in their course follows from the
+/// number of steps.
+///
+/// The learning rate, the regularizer's scales and what is frozen are not compared but restored: they are meant to change while training. What is done
 /// about gradients that are missing or not finite is this program's own choice each time.
 ///
 /// `master_weights` is compared where it has an effect, on variables in bf16 and f16. With [`Declarations::Accept`] copies that the file
@@ -230,7 +234,7 @@ impl Checkpoint {
         let mut params = optimizer.params().clone();
         let (lr, regularizer) = params.shared_mut();
         *lr = contents.learning_rate;
-        let in_range = regularizer.set_scale(contents.scale).and_then(|()| optimizer.check(&params));
+        let in_range = contents.restore(regularizer, !changed.is_empty()).and_then(|()| optimizer.check(&params));
         in_range.map_err(|error| {
             if !changed.is_empty() {
                 return error;

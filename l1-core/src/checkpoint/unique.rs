@@ -12,6 +12,18 @@ use serde::{
 #[serde(transparent)]
 pub(super) struct Unique<V>(pub(super) BTreeMap<String, V>);
 
+impl<V> Default for Unique<V> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<V> Unique<V> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// Adds a value, or refuses a name that has one.
 pub(super) fn insert<V, E: Error>(values: &mut BTreeMap<String, V>, name: String, value: V) -> Result<(), E> {
     match values.insert(name.clone(), value) {

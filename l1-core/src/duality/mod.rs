@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 
 use crate::{
-    Error, ParamPath, Penalty, Regularizer, Result,
+    Error, Param, ParamPath, Penalty, Regularizer, Result,
     error::readable,
     penalty::{Groups, Layout},
 };
@@ -135,7 +135,8 @@ impl Regularizer {
     ///
     /// # Errors
     /// [`Error::NoDualityGap`], with what was found: a curve other than `l1`, `group = singular`, a weight that no strength holds (neither
-    /// λ nor `element` nor `l2`), tensors whose shapes do not fit, targets out of their range, numbers that are not finite.
+    /// λ nor `element` nor `l2`), tensors whose shapes do not fit, targets out of their range, numbers that are not finite,
+    /// a frozen support.
     pub fn duality_gap(&self, problem: &LinearProblem<'_>) -> Result<Gap> {
         let weight = Block::of_weight(self, problem.weight)?;
         let (outputs, inputs) = (weight.dims[0], weight.dims[1]);
@@ -197,6 +198,16 @@ fn refused(path: impl Into<ParamPath>, why: String) -> Error {
     Error::NoDualityGap { path: path.into(), why }
 }
 
+/// With zeros that are held it is another problem.
+fn refuse_frozen(param: &Param) -> Result<()> {
+    if !param.support_is_frozen() {
+        return Ok(());
+    }
+    let why =
+        "its support is frozen, so that the minimum over all weights is not what is sought (`release_support` first)";
+    Err(refused(param.path.clone(), why.to_owned()))
+}
+
 /// In f64 on the CPU, every entry finite.
 fn in_f64(name: &str, tensor: &Tensor) -> Result<Tensor> {
     let tensor = tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.contiguous()?;
@@ -237,6 +248,7 @@ impl Block {
         if weight.rank() != 2 || weight.elem_count() == 0 {
             return Err(refused(param.path.clone(), format!("shape {:?} is not k × p", weight.dims())));
         }
+        refuse_frozen(param)?;
         match regularizer.penalty_of(param) {
             Some(penalty) => Self::new(param.path.clone(), penalty, weight),
             None => Err(refused(param.path.clone(), format!("it is {}, and then no bound is known", param.decision))),
@@ -354,6 +366,7 @@ impl Intercept {
         if bias.dims() != [outputs] {
             return Err(refused(path, format!("shape {:?} (expected {:?})", bias.dims(), [outputs])));
         }
+        param.map_or(Ok(()), refuse_frozen)?;
         let penalty = param.and_then(|param| regularizer.penalty_of(param)).filter(|penalty| !penalty.is_none());
         if let Some(penalty) = penalty {
             return Ok(Self::Penalized(Block::new(path, penalty, bias)?));

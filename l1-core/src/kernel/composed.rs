@@ -174,6 +174,18 @@ pub fn follow(copy: &Var, w: &Var) -> Result<()> {
     Ok(copy.set(&rounded.eq(&wide_w)?.where_cond(&kept, &wide_w)?)?)
 }
 
+/// A tensor with 0 where `w` is 0.
+pub fn cleared(tensor: &Tensor, w: &Tensor) -> Result<Tensor> {
+    Ok(w.eq(0.0)?.where_cond(&tensor.zeros_like()?, tensor)?)
+}
+
+/// A gradient with 0 where `w` is 0 and it is finite.
+pub fn held(grad: &Tensor, w: &Tensor) -> Result<Tensor> {
+    // 0·g is 0 for finite numbers only.
+    let is_held = (w.eq(0.0)? * wide(grad)?.affine(0.0, 0.0)?.eq(0.0)?)?;
+    Ok(is_held.where_cond(&grad.zeros_like()?, grad)?)
+}
+
 type Next = (Tensor, Vec<Tensor>);
 
 /// See [`SgdStep`].

@@ -45,6 +45,11 @@ impl Master {
         &self.weights
     }
 
+    /// Where its gradient is.
+    pub(super) fn gradient_mut(&mut self) -> &mut Tensor {
+        &mut self.gradient
+    }
+
     /// Begins anew from a variable as it is.
     pub(crate) fn restart(&self, var: &Var) -> Result<()> {
         if var.elem_count() > 0 {

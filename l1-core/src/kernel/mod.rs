@@ -24,6 +24,7 @@ pub mod composed;
 pub mod cpu;
 pub(crate) mod distance;
 mod formula;
+mod hold;
 mod host;
 mod in_loss;
 mod lanes;
@@ -35,7 +36,7 @@ mod number;
 mod pass;
 mod place;
 mod proximal;
-mod simd;
+pub(crate) mod simd;
 pub(crate) mod singular;
 mod step;
 
@@ -43,6 +44,9 @@ pub(crate) use access::storage_key;
 pub(crate) use composed::number;
 pub(crate) use distance::groups;
 pub use distance::{LambdaMax, Stays, distances, lambda_max, scale_max};
+#[doc(hidden)]
+pub use hold::Hold;
+pub(crate) use hold::{hold_gradient, put_back_zeros};
 pub(crate) use master::is_half;
 pub use norm::Norm;
 pub(crate) use number::{is_supported, wide_dtype};
@@ -206,6 +210,7 @@ pub(crate) fn add_subgradients(work: &[(Tensor, &Tensor, Penalty)]) -> Result<Ve
 /// as it was for its gradient.
 pub(crate) fn steps(work: &mut [Work], source: Source) -> Result<Option<usize>> {
     master::take_up(work)?;
+    hold::hold(work)?;
     work.iter_mut().for_each(Work::change_places);
     let passed_over = steps_in_place(work, source);
     work.iter_mut().for_each(Work::change_places);

@@ -6,7 +6,7 @@
 use pulp::{Arch, NullaryFnOnce, WithSimd};
 
 /// A loop over slices. What it calls for each number has to be inlined (`#[inline(always)]`, to be sure): else it is not vectorized.
-pub(super) trait Loop {
+pub(crate) trait Loop {
     type Output;
 
     fn run(self) -> Self::Output;
@@ -24,7 +24,7 @@ impl<L: Loop> NullaryFnOnce for Vectorized<L> {
 }
 
 /// Runs a loop in the copy for this machine.
-pub(super) fn run<L: Loop>(work: L) -> L::Output {
+pub(crate) fn run<L: Loop>(work: L) -> L::Output {
     // Behind a function of its own, so that each loop is compiled once for each instruction set.
     fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
         Arch::new().dispatch(op)

@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, Tensor, Var};
 
-use super::master::Master;
+use super::{hold::Hold, master::Master};
 use crate::Penalty;
 
 /// One step of proximal SGD on one tensor:
@@ -112,13 +112,18 @@ pub struct Work {
     pub(super) spare: CpuStorage,
     /// The f32 copy of a half variable that is stepped in its place, if one is kept.
     pub(crate) master: Option<Master>,
+    /// What is done about its zeros before the step.
+    pub hold: Hold,
+    /// The gradient without what would move held zeros.
+    pub(super) held_gradient: Option<Tensor>,
 }
 
 impl Work {
     /// A variable with its state.
     #[must_use]
     pub fn new(var: Var, state: Vec<Var>, next: Option<(Tensor, OptimizerStep)>) -> Self {
-        Self { var, state, next, spare: CpuStorage::F32(Vec::new()), master: None }
+        let spare = CpuStorage::F32(Vec::new());
+        Self { var, state, next, spare, master: None, hold: Hold::Nothing, held_gradient: None }
     }
 
     /// How many coordinates are to be stepped.

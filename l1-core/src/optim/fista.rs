@@ -10,7 +10,7 @@ use super::{
     vector::Vector,
 };
 use crate::{
-    Error, OnMissingGradient, Penalty, Regularizer, Result,
+    Error, OnMissingGradient, Param, Penalty, Regularizer, Result,
     error::readable,
     gradient::{self, Taken},
     gradient_check::check_scalar,
@@ -172,7 +172,7 @@ impl fmt::Display for Solution {
 ///
 /// # Errors
 /// After each of them the weights are at the last accepted x (before the first: untouched), and momentum starts anew.
-/// * `new`: [`Error::InvalidParameter`] for lr, [`Error::HalfPrecision`] for bf16 and f16 variables, [`Error::DecayUnused`], no
+/// * `new`: [`Error::InvalidParameter`] for lr, [`Error::HalfPrecision`] for bf16 and f16 variables, [`Error::DecayUnused`], [`Error::ScheduleUnused`], no
 ///   penalized parameter at all or none among the variables (penalized parameters that are not among them are left alone: pass the variables of every
 ///   `VarMap`).
 /// * `step` and [`minimize`](Self::minimize): the loss's own error; [`Error::LossShape`] for a loss that is no scalar;
@@ -187,6 +187,8 @@ pub struct Fista<F> {
     /// s, to be tried next.
     step: f64,
     momentum: Momentum,
+    /// For each variable of which zeros are held, where the x is 0 from which the iteration starts.
+    zeros: Vec<Option<Tensor>>,
 }
 
 /// How the next y follows from x.
@@ -279,6 +281,7 @@ impl<F> Fista<F> {
         check_lr(self.step, self.is_narrow)?;
         // Again at each step: the regularizer may have been replaced.
         self.params.regularizer.refuse_decay("Fista")?;
+        self.params.regularizer.refuse_schedules("Fista")?;
         vars::check_covers(&self.params.regularizer, self.vars.iter())
     }
 
@@ -301,7 +304,15 @@ impl<F> Fista<F> {
             }
             None => Ok(var.as_detached_tensor().zeros_like()?),
         };
-        Ok(Vector::new(self.vars.iter().enumerate().map(gradient_of).collect::<Result<_>>()?))
+        Vector::new(self.vars.iter().enumerate().map(gradient_of).collect::<Result<_>>()?).holding(&self.zeros)
+    }
+
+    /// Takes the zeros of x that are to be held from now on.
+    fn hold_zeros_of(&mut self, x: &Vector) -> Result<()> {
+        let regularizer = &self.params.regularizer;
+        let is_held = |var: &Var| regularizer.get(var).is_some_and(Param::support_is_frozen);
+        self.zeros = x.zeros(self.vars.iter().map(is_held))?;
+        Ok(())
     }
 
     /// The distance of neighbouring numbers at 1, in the coarser of the loss's and the variables' types.
@@ -367,9 +378,10 @@ impl<F: Fn() -> CandleResult<Tensor>> Fista<F> {
             // Where f has no more curvature than the parabola, the residual is at most ‖Δ‖/s, and seldom much less.
             let is_near = length <= 10.0 * tolerance * step;
             let is_needed = stop.is_some() || is_near || self.momentum.ahead.is_none();
+            self.hold_zeros_of(&next)?;
             let gradient = match gradient {
                 None if is_needed => Some(self.gradient(&loss.graph.backward()?)?),
-                gradient => gradient,
+                gradient => gradient.map(|gradient| gradient.holding(&self.zeros)).transpose()?,
             };
             if let Some(gradient) = gradient {
                 let of_penalized = gradient.minus(&at_y.gradient)?.minus(&delta.times(1.0 / step)?)?;
@@ -394,11 +406,13 @@ impl<F: Fn() -> CandleResult<Tensor>> Fista<F> {
         // Taken, so that after an error it starts anew.
         let Momentum { theta, ahead } = mem::take(&mut self.momentum);
         let is_at_x = ahead.is_none();
+        self.hold_zeros_of(x)?;
         let (y, at_y) = match (ahead, at_x) {
             (None, Some(at_x)) => (x.clone(), at_x),
             (None, None) => (x.clone(), self.evaluate("the weights")?),
             (Some(ahead), _) => {
-                let y = x.plus(&ahead)?;
+                // It may have led on from a zero that is held since.
+                let y = x.plus(&ahead.holding(&self.zeros)?)?;
                 y.write(&self.vars)?;
                 (y, self.evaluate("the point that momentum leads to")?)
             }
@@ -499,12 +513,13 @@ impl<F: Fn() -> CandleResult<Tensor>> Fista<F> {
 
     fn try_step(&mut self, grads: &GradStore) -> Result<()> {
         self.check()?;
+        let x = Vector::of(&self.vars)?;
+        self.hold_zeros_of(&x)?;
         let gradient = self.gradient(grads)?;
         let at_x = match self.momentum.ahead {
             None => Some(Evaluation { loss: self.finite_loss("the weights")?.value, gradient }),
             Some(_) => None,
         };
-        let x = Vector::of(&self.vars)?;
         self.iterate(&x, at_x)?;
         Ok(())
     }
@@ -518,13 +533,15 @@ impl<F: Fn() -> CandleResult<Tensor>> Optimizer for Fista<F> {
         let is_narrow = vars::any_narrow(vars.iter());
         check_lr(params.lr, is_narrow)?;
         params.regularizer.refuse_decay("Fista")?;
+        params.regularizer.refuse_schedules("Fista")?;
         vars::check_covers(&params.regularizer, vars.iter())?;
         for (index, var) in vars.iter().enumerate() {
             check_precision(|| vars::path(index, var, &params.regularizer).to_string(), var.dtype())?;
         }
         // candle's operations return their argument where there is nothing to do, and `Var::set` refuses that.
-        let vars = vars.into_iter().filter(|var| var.elem_count() > 0).collect();
-        Ok(Self { vars, is_narrow, step: params.lr, params, momentum: Momentum::default() })
+        let vars: Vec<_> = vars.into_iter().filter(|var| var.elem_count() > 0).collect();
+        let zeros = vec![None; vars.len()];
+        Ok(Self { vars, is_narrow, step: params.lr, params, momentum: Momentum::default(), zeros })
     }
 
     /// One iteration. `grads`: of the loss alone, at the weights, on the full batch.
@@ -544,7 +561,7 @@ impl<F: Fn() -> CandleResult<Tensor>> Optimizer for Fista<F> {
 
 impl<F> fmt::Debug for Fista<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { vars, params, is_narrow: _, step, momentum } = self;
+        let Self { vars, params, is_narrow: _, step, momentum, zeros: _ } = self;
         let mut debug = f.debug_struct("Fista");
         // How many variables there are, and whether momentum leads anywhere: not each of their values.
         debug.field("vars", &vars.len()).field("params", params).field("step", step);

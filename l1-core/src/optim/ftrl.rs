@@ -106,6 +106,8 @@ impl Charged {
 ///   same; Keras' forgets other weights by and by.) Do not change weights by hand after the first step: z remembers the old ones, and
 ///   where the gradients are small they come back. Make a new optimizer instead.
 /// * Where λ falls, a coordinate that has long been 0 wakes up late: what was charged before still holds it.
+/// * A [frozen support](Regularizer::freeze_support) makes z anew from the weights, without what was charged: else old charges would hold
+///   weights that are to be fitted without them.
 /// * The learning rate can be changed at any step: σ is then the change of 1/τ.
 /// * It has no weight decay; a ridge is `l2`.
 /// * In bf16 and f16 no threshold is lost, and there is no f32 copy to ask for: weights are made anew at each step from z, n and the
@@ -240,6 +242,13 @@ impl Method for ParamsFtrl {
         let drift = inverse_lr - progress.inverse_lr;
         let step = FtrlStep { lr: self.lr, beta: self.beta, drift, penalty, times };
         (OptimizerStep::Ftrl(step), Progress { lambda, l2, element, inverse_lr })
+    }
+
+    fn on_freezing(&self, progress: Progress) -> Option<Progress> {
+        // z holds weights less what was charged. Without the charges it has to be made anew from the weights as they are, as in a first
+        // step; and again where n knows of no gradient, nothing was charged.
+        let Progress { lambda, l2, element, .. } = progress;
+        (lambda > 0.0 || l2 > 0.0 || element > 0.0).then(Progress::default)
     }
 
     fn decay_factors(&self, _: Progress, _: f64, _: &[Var]) -> Result<DecayFactors> {

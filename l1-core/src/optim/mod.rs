@@ -18,6 +18,9 @@
 //! [`ProxSgd`], [`ProxAdamW`] and [`FtrlProximal`] are each a [`Stepper`] with the parameters of its method: what it can do (the
 //! regularizer, the parameters, the steps taken, saving) is documented there.
 //!
+//! [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`] and [`Proximal`] follow the regularizer's
+//! [schedules](crate::Regularizer::set_schedules), and all hold the zeros of a [frozen support](crate::Regularizer::freeze_support).
+//!
 //! A declared `decay` is applied by [`ProxSgd`] and [`ProxAdamW`]; the others and `penalty()` refuse it, since they have no
 //! decoupled weight decay.
 

@@ -41,6 +41,11 @@ impl<C> ParamsProximal<C> {
 /// unpenalized (with Adam on the full batch each ends where `|∇f| = ελ/(1 − λ)` instead of `|∇f| = λ`), and with momentum the
 /// penalty is weakened by the factor 1 − μ. Use [`ProxAdamW`](super::ProxAdamW) and [`ProxSgd`](super::ProxSgd) there.
 ///
+/// Zeros of a [frozen support](Regularizer::freeze_support) are put back after each step; what the inner optimizer has gathered for them
+/// meanwhile moves them once the support is released.
+///
+/// The regularizer's [schedules](Regularizer::set_schedules) are followed by the steps of this optimizer, from 0.
+///
 /// In bf16 and f16 a move below half an ulp of a weight is lost. Where that takes back nearly all that the penalty does to a tensor,
 /// a [`tracing`] warning says so, as for [`ProxSgd`](super::ProxSgd#half-types).
 ///
@@ -97,6 +102,7 @@ impl<O: Optimizer> Proximal<O> {
     }
 
     fn try_step(&mut self, grads: &GradStore) -> Result<()> {
+        self.regularizer.at_step(self.steps)?;
         let lr = self.inner.learning_rate();
         vars::check_strength("lr", lr)?;
         self.regularizer.refuse_decay("Proximal")?;
@@ -104,17 +110,22 @@ impl<O: Optimizer> Proximal<O> {
         vars::check("lr", lr, in_range, "at most 3.4e38 where the arithmetic is f32")?;
         vars::check_covers(&self.regularizer, self.vars.iter())?;
         let taken = Taken::by(self.vars.iter().map(|var| var.as_tensor()));
-        let mut work = Vec::new();
+        let (mut work, mut held) = (Vec::new(), Vec::new());
         for (index, var) in self.vars.iter().enumerate() {
             let planned = vars::plan(index, var, grads, &self.regularizer, &taken, self.on_missing_gradient)?;
             let Some(planned) = planned else { continue };
             gradient::check_finite(|| vars::path(index, var, &self.regularizer), &planned.grad)?;
+            if planned.is_held {
+                held.push((var, var.as_detached_tensor().copy()?));
+            }
             // A prox of nothing would still be a pass over the weights.
             if !planned.penalty.is_none() {
                 work.push((var, planned.penalty, lr));
             }
         }
         self.inner.step(grads)?;
+        // Also where the inner optimizer moves them without a gradient, by its moments.
+        held.into_iter().try_for_each(|(var, before)| kernel::put_back_zeros(var, &before))?;
         work.into_iter().try_for_each(|(var, penalty, lr)| kernel::prox_in_place(var, &penalty, lr))?;
         self.steps += 1;
         if lost::is_due(self.steps) {

@@ -15,7 +15,7 @@ use crate::{
     Stationarity,
     certificate::{self, DecayFactors, Subject},
     gradient::Taken,
-    kernel::{self, OptimizerStep, Source, Work, first_non_finite, master::Master},
+    kernel::{self, Hold, OptimizerStep, Source, Work, first_non_finite, master::Master},
 };
 
 /// What makes one proximal optimizer different from the next: its parameters, its state, and the step that follows from them.
@@ -51,6 +51,12 @@ pub trait Method: Clone + fmt::Debug + Send + Sync + Sealed + 'static {
     /// The next step of a variable, and its progress after it.
     #[doc(hidden)]
     fn next(&self, progress: Self::Progress, planned: &Planned) -> (OptimizerStep, Self::Progress);
+    /// From which progress a variable goes on whose support is frozen, if that is another than it has: then the first tensor of its state
+    /// is cleared as well.
+    #[doc(hidden)]
+    fn on_freezing(&self, _progress: Self::Progress) -> Option<Self::Progress> {
+        None
+    }
     /// The next step of a variable with the penalty alone: without gradient, moments and decay; its state is one tensor of zeros and what
     /// a step divides by. `None` before its length is known, and where no rounding of weights takes a penalty back.
     #[doc(hidden)]
@@ -128,7 +134,7 @@ impl<M: Method> Stepper<M> {
         self.params.shared().regularizer
     }
 
-    /// To change λ's scale, or the regularizer as a whole, from the next step on.
+    /// To change λ's scale, its schedules, or the regularizer as a whole, from the next step on.
     pub fn regularizer_mut(&mut self) -> &mut Regularizer {
         self.params.shared_mut().1
     }
@@ -260,6 +266,8 @@ impl<M: Method> Stepper<M> {
 
     /// Checks everything and looks every penalty up. Allocates nothing.
     fn plan(&mut self, grads: &GradStore) -> Result<()> {
+        let steps = self.steps;
+        self.regularizer_mut().at_step(steps)?;
         self.check(&self.params)?;
         // Again at each step: the regularizer may have been replaced.
         vars::check_covers(self.regularizer(), self.vars())?;
@@ -268,7 +276,13 @@ impl<M: Method> Stepper<M> {
             let Shared { regularizer, on_missing_gradient, .. } = params.shared();
             let planned = vars::plan(index, &work.var, grads, regularizer, taken, on_missing_gradient)?;
             let Some(planned) = planned else { continue };
-            let (step, next) = params.next(progress.0, &planned);
+            let anew = if planned.is_held { params.on_freezing(progress.0) } else { None };
+            work.hold = match anew {
+                Some(_) => Hold::ZerosAnew,
+                None if planned.is_held => Hold::Zeros,
+                None => Hold::Nothing,
+            };
+            let (step, next) = params.next(anew.unwrap_or(progress.0), &planned);
             progress.1 = next;
             work.next = Some((planned.grad, step));
         }

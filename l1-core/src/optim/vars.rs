@@ -54,6 +54,8 @@ pub struct Planned {
     pub(super) grad: Tensor,
     /// Every scale included.
     pub(super) penalty: Penalty,
+    /// Whether its zeros stay zeros.
+    pub(super) is_held: bool,
     decay: Decay,
 }
 
@@ -143,7 +145,8 @@ pub(super) fn plan(
             OnMissingGradient::Shrink => var.as_detached_tensor().zeros_like()?,
         },
     };
-    Ok(Some(Planned { grad, penalty, decay: Decay::of(param) }))
+    let is_held = param.is_some_and(Param::support_is_frozen);
+    Ok(Some(Planned { grad, penalty, is_held, decay: Decay::of(param) }))
 }
 
 /// What a variable is called in errors.

@@ -55,6 +55,21 @@ impl Vector {
         Self(self.pairs(other).zip(is_chosen).map(either).collect())
     }
 
+    /// For each variable of which zeros are held, where it is 0.
+    pub(super) fn zeros(&self, is_held: impl Iterator<Item = bool>) -> Result<Vec<Option<Tensor>>> {
+        let zeros = |(a, is_held): (&Tensor, bool)| is_held.then(|| a.eq(0.0)).transpose();
+        Ok(self.0.iter().zip(is_held).map(zeros).collect::<CandleResult<_>>()?)
+    }
+
+    /// The same with 0 at these zeros.
+    pub(super) fn holding(self, zeros: &[Option<Tensor>]) -> Result<Self> {
+        let hold = |(a, zeros): (Tensor, &Option<Tensor>)| match zeros {
+            Some(zeros) => zeros.where_cond(&a.zeros_like()?, &a),
+            None => Ok(a),
+        };
+        Ok(Self(self.0.into_iter().zip(zeros).map(hold).collect::<CandleResult<_>>()?))
+    }
+
     /// Summed in f64 (on Metal, which has none, in f32), variable by variable.
     pub(super) fn dot(&self, other: &Self) -> Result<f64> {
         let product = |(a, b): (&Tensor, &Tensor)| {

@@ -26,6 +26,15 @@ pub(crate) enum Grid {
 }
 
 impl Grid {
+    /// How many scales there are at most, if that is known.
+    pub(crate) fn length(&self) -> Option<usize> {
+        match self {
+            Self::Descending { points, .. } => Some(*points),
+            Self::Given(scales) => Some(scales.len()),
+            Self::Ascending { .. } => None,
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<Direction> {
         match self {
             Self::Descending { points, ratio } => {

@@ -2,12 +2,14 @@
 
 use candle_core::{Tensor, Var};
 
-use crate::{Error, Regularizer, Result};
+use crate::{Error, Regularizer, Result, progress::Progress};
 
 mod coefficients;
 mod empty;
 mod fit;
 mod grid;
+pub(crate) mod linear;
+mod relaxed;
 mod run;
 mod table;
 mod walk;
@@ -15,9 +17,11 @@ mod weights;
 
 pub use coefficients::{CoefficientLine, Coefficients};
 pub use fit::Fit;
+pub(crate) use fit::HELD_OUT;
 pub use grid::Direction;
 pub(crate) use grid::Grid;
 pub use run::{Certificate, Ended, PathField, PathPoint, PathRun};
+pub(crate) use table::{quoted, significant};
 pub(crate) use walk::Walk;
 
 /// Which scales a model is fitted at, and when to stop before their end. Any model, any optimizer: [`run`](Self::run) moves the
@@ -177,8 +181,8 @@ impl Path {
 
     /// Fits at each scale in turn. Afterwards the variables hold the weights of the last point.
     ///
-    /// * `regularizer`: what is penalized. It is copied; its own scale stays as it is and plays no part (with [`of`](Self::of): that of the
-    ///   field plays none).
+    /// * `regularizer`: what is penalized. It is copied; its own scale (with [`of`](Self::of): that of the field) and what it has frozen play no part, and
+    ///   stay as they are.
     /// * `vars`: the model's variables, all that `fit` trains: their weights are kept for each point.
     /// * `loss`: the loss without the penalty over **all training examples**, a scalar: value, λ_max and certificate come from it.
     /// * `fit`: trains at [`fit.regularizer()`](Fit::regularizer) from where the variables are (a warm start), and may record metrics.
@@ -193,6 +197,7 @@ impl Path {
     {
         let direction = self.check()?;
         let mut walk = Walk::new(regularizer, self, vars, direction, loss, fit)?;
+        walk.progress = Some(Progress::new("path", self.grid.length()));
         match self.go(&mut walk) {
             Ok(ended) => Ok(walk.into_run(ended)),
             Err(error) => Err(walk.into_error(error)),

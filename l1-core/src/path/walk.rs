@@ -6,10 +6,12 @@ use candle_core::{Tensor, Var};
 
 use super::{
     Certificate, Direction, Ended, Fit, Path, PathField, PathPoint, PathRun,
+    table::significant,
     weights::{Head, Snapshot},
 };
 use crate::{
     Error, GroupCounts, Param, Penalty, Regularizer, Result, gradient_check::check_scalar, kernel, optim::vars,
+    progress::Progress,
 };
 
 /// A path on its way. Everything that fits a model at one scale after the other goes through here.
@@ -27,6 +29,8 @@ pub(crate) struct Walk<'v, L, F> {
     scale: f64,
     /// The loss before anything was set to 0.
     pub(crate) start_loss: f64,
+    /// What is told of each point, if anything.
+    pub(crate) progress: Option<Progress>,
 }
 
 impl<'v, L, F> Walk<'v, L, F>
@@ -44,8 +48,9 @@ where
         loss: L,
         fit: F,
     ) -> Result<Self> {
-        let regularizer = regularizer.clone();
-        regularizer.check_not_empty()?;
+        let mut regularizer = regularizer.clone();
+        // Where the support is frozen no λ does anything.
+        regularizer.release_support()?;
         if let Some(field) = &path.field {
             regularizer.below(field)?;
         }
@@ -79,6 +84,7 @@ where
             run,
             scale: f64::NAN,
             start_loss: 0.0,
+            progress: None,
         })
     }
 
@@ -94,7 +100,12 @@ where
     /// Runs the closure at a scale; the metrics that it recorded.
     pub(crate) fn fit_at(&mut self, scale: f64) -> Result<Vec<(String, f64)>> {
         self.set_scale(scale)?;
-        let (regularizer, index) = (&self.regularizer, self.run.points.len());
+        self.fit_here(self.run.points.len(), scale)
+    }
+
+    /// The same at the scale as it is.
+    pub(crate) fn fit_here(&mut self, index: usize, scale: f64) -> Result<Vec<(String, f64)>> {
+        let regularizer = &self.regularizer;
         let mut fit = Fit { regularizer, index, scale, metrics: Vec::new() };
         (self.fit)(&mut fit)?;
         Ok(fit.metrics)
@@ -104,12 +115,15 @@ where
     pub(crate) fn point(&mut self, scale: f64) -> Result<()> {
         let metrics = self.fit_at(scale)?;
         let point = self.measure(scale, metrics)?;
+        if let Some(progress) = &self.progress {
+            progress.step(|| format!("scale {}, {} nonzeros", significant(scale), point.nonzeros));
+        }
         self.run.points.push(point);
         Ok(())
     }
 
     /// What there is to say about the weights as they are.
-    fn measure(&self, scale: f64, metrics: Vec<(String, f64)>) -> Result<PathPoint> {
+    pub(crate) fn measure(&self, scale: f64, metrics: Vec<(String, f64)>) -> Result<PathPoint> {
         let graph = (self.loss)()?;
         check_scalar(&graph)?;
         let loss = kernel::number(&graph)?;

@@ -1,6 +1,6 @@
 //! What `l1-core/src/error.rs` says of its variants: their documentation, their fields, their message.
 
-use syn::{Attribute, Expr, ExprLit, Item, Lit, Meta};
+use syn::{Attribute, Expr, ExprLit, Item, Lit, Meta, ext::IdentExt as _};
 
 const SOURCE: &str = include_str!("../../../l1-core/src/error.rs");
 
@@ -52,7 +52,7 @@ pub fn variants() -> Vec<Variant> {
     let variant = |variant: syn::Variant| Variant {
         name: variant.ident.to_string(),
         docs: paragraphs(&variant.attrs),
-        fields: variant.fields.iter().filter_map(|field| Some(field.ident.as_ref()?.to_string())).collect(),
+        fields: variant.fields.iter().filter_map(|field| Some(field.ident.as_ref()?.unraw().to_string())).collect(),
         message: variant.attrs.iter().filter(|attr| attr.path().is_ident("error")).map(tokens).collect(),
     };
     error.variants.into_iter().map(variant).collect()

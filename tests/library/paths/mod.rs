@@ -5,12 +5,19 @@
 //! | `lambda_max.rs` | the smallest λ that empties a parameter, against its definition: fits on both sides of it |
 //! | `grid.rs` | which scales a path goes through |
 //! | `run.rs` | what a path records, restores and ends by |
+//! | `relaxed.rs` | a point fitted again on its support |
+//! | `cross_validation.rs` | folds, scores and choices, against scikit-learn's on the same folds |
+//! | `stability.rs` | selection on halves, against all halves of a few rows, and its bounds |
 //! | `bad_input.rs` | what is refused, and what stays available then |
 
 mod bad_input;
+mod cross_validation;
 mod grid;
 mod lambda_max;
+mod linear;
+mod relaxed;
 mod run;
+mod stability;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Module, Optimizer, loss};

@@ -17,6 +17,8 @@ mod in_the_loss;
 mod names;
 mod operations;
 mod optimizers;
+mod paths;
+mod schedules;
 mod steps;
 
 /// Errors that come at one time.
@@ -28,7 +30,7 @@ pub struct Stage {
 }
 
 /// From the first line of a program to its last.
-pub const STAGES: [Stage; 9] = [
+pub const STAGES: [Stage; 11] = [
     Stage {
         when: "While a model is collected",
         source: include_str!("collecting.rs"),
@@ -80,6 +82,17 @@ pub const STAGES: [Stage; 9] = [
         ],
     },
     Stage {
+        when: "λ that changes while training",
+        source: include_str!("schedules.rs"),
+        samples: &[
+            schedules::invalid_schedule,
+            schedules::two_schedules,
+            schedules::follows_schedule,
+            schedules::schedule_unused,
+            schedules::support_of_singular_values,
+        ],
+    },
+    Stage {
         when: "In `Fista`",
         source: include_str!("fista.rs"),
         samples: &[fista::loss_shape, fista::non_finite_loss, fista::no_step],
@@ -92,6 +105,24 @@ pub const STAGES: [Stage; 9] = [
             certificates::not_stationary,
             certificates::zeros_leave,
             certificates::no_duality_gap,
+        ],
+    },
+    Stage {
+        when: "Paths, cross-validation, stability selection",
+        source: include_str!("paths.rs"),
+        samples: &[
+            paths::invalid_grid,
+            paths::invalid_path,
+            paths::no_descent,
+            paths::never_empty,
+            paths::non_finite_point,
+            paths::path,
+            paths::no_such_point,
+            paths::invalid_folds,
+            paths::in_fold,
+            paths::invalid_stability,
+            paths::in_subsample,
+            paths::no_bound,
         ],
     },
     Stage {

@@ -1,0 +1,322 @@
+//! The path of one linear layer under any loss of its scores: exact, and fast since the loss is asked for nothing but its gradient at n × k
+//! scores.
+//!
+//! | file | what |
+//! |---|---|
+//! | `columns.rs` | the inputs, and sums over examples |
+//! | `loss.rs` | the loss of scores, its gradient and curvature |
+//! | `charge.rs` | what is charged for an entry, or for an input |
+//! | `gram.rs`, `quadratic.rs` | the problem inside a Newton step |
+//! | `solve.rs` | the solution at one scale |
+//! | `point.rs` | what is kept of it |
+
+use std::ops::ControlFlow;
+
+use candle_core::Tensor;
+use candle_nn::Linear;
+
+use crate::{Error, ParamPath, Penalty, Regularizer, Result};
+
+mod charge;
+mod columns;
+mod gram;
+mod loss;
+mod point;
+mod quadratic;
+mod solve;
+
+use charge::Charge;
+use columns::{Columns, Means};
+use loss::Loss;
+pub use point::LinearPoint;
+use solve::Solver;
+
+/// The solutions of `loss(x·Wᵀ + b) + Ω(W)` for many scales of Ω, one after the other, each from the one before: a path of a linear layer.
+///
+/// The loss is any function of the n × k scores that candle can differentiate: least squares, cross-entropy, Huber, … It is called
+/// with scores and returns a scalar; the inputs, the layer and the penalty are known here. Ω may charge single entries or
+/// `group = input`, with every curve, `element`, `l2` and `positive`. The intercept b is free.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::{Linear, VarBuilder, VarMap, linear, loss};
+/// use l1_core::{LinearPath, Regularized, Rule, Visitor};
+///
+/// struct Model {
+///     fc: Linear,
+/// }
+/// # impl Regularized for Model {
+/// #     fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
+/// #         visitor.field("fc", Rule::l1(1.0), &self.fc) // so that the scale is λ
+/// #     }
+/// # }
+///
+/// let x = Tensor::new(&[[1f64, 3.0], [-1.0, 3.0], [0.0, -2.0], [2.0, 0.0]], &Device::Cpu)?;
+/// let y = Tensor::new(&[[7f64], [-13.0], [0.8], [4.0]], &Device::Cpu)?;
+/// let varmap = VarMap::new();
+/// let model = Model { fc: linear(2, 1, VarBuilder::from_varmap(&varmap, DType::F64, &Device::Cpu).pp("fc"))? };
+///
+/// let path = LinearPath::new(&model.fc, &x).descending(20, 0.01);
+/// let points = path.run(&model.regularizer()?, |scores| loss::mse(scores, &y))?;
+/// assert_eq!((points[0].nonzeros(), points[19].nonzeros()), (0, 2));
+/// assert!(points.iter().all(|point| point.violation <= 1e-4));
+/// points[19].restore(&model.fc)?;
+/// # Ok::<(), l1_core::Error>(())
+/// ```
+///
+/// # Exactness
+/// Each [`LinearPoint`] carries its largest relative distance from the conditions of a solution ([`Stationarity`](crate::Stationarity)), over
+/// **all** columns and the intercept: at most [`tolerance`](Self::tolerance), or [`converged`](LinearPoint::converged) is false. With a
+/// convex loss and the curve l1 this is a minimum; with other curves a stationary point, reached from the one before.
+///
+/// # Method
+/// Proximal Newton steps (Lee, Sun & Saunders 2014) by coordinate descent on the columns that the sequential strong rule leaves (Tibshirani et al. 2012), with a
+/// line search on loss + Ω. The curvature comes from k more gradients, and is used again for as long as steps with it are good. It is that
+/// of a loss that is a sum over examples; for another, or where the loss is not convex, it is damped until steps lower the objective. All is
+/// computed in f64 on the CPU; the loss is called with scores in f64 if it takes such, else in the dtype of the inputs.
+#[derive(Clone, Debug)]
+pub struct LinearPath<'a> {
+    inputs: &'a Tensor,
+    weight: &'a Tensor,
+    bias: Option<&'a Tensor>,
+    scales: Scales,
+    tolerance: f64,
+    max_iterations: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Scales {
+    Descending { count: usize, ratio: f64 },
+    Given(Vec<f64>),
+}
+
+/// What b is to the problem.
+#[derive(Debug)]
+enum Intercept {
+    None,
+    /// Not a variable.
+    Constant(Vec<f64>),
+    Free(Vec<f64>),
+}
+
+impl<'a> LinearPath<'a> {
+    /// A path of 100 scales down to 1 % of the first.
+    ///
+    /// * `layer`: the model's own, W: k × p, with or without b. Its values are not looked at, but for those of an intercept.
+    /// * `inputs`: n × p, F32 or F64.
+    #[must_use]
+    pub fn new(layer: &'a Linear, inputs: &'a Tensor) -> Self {
+        let scales = Scales::Descending { count: 100, ratio: 0.01 };
+        Self { inputs, weight: layer.weight(), bias: layer.bias(), scales, tolerance: 1e-4, max_iterations: 200 }
+    }
+
+    /// `count` scales in equal ratios, from the smallest that empties W down to `ratio` times that.
+    #[must_use]
+    pub fn descending(self, count: usize, ratio: f64) -> Self {
+        Self { scales: Scales::Descending { count, ratio }, ..self }
+    }
+
+    /// These scales, in this order: each finite and > 0.
+    #[must_use]
+    pub fn scales(self, scales: impl Into<Vec<f64>>) -> Self {
+        Self { scales: Scales::Given(scales.into()), ..self }
+    }
+
+    /// The largest relative distance of a point: 1e-4 at first.
+    #[must_use]
+    pub fn tolerance(self, tolerance: f64) -> Self {
+        Self { tolerance, ..self }
+    }
+
+    /// The most Newton steps for one point: 200 at first.
+    #[must_use]
+    pub fn max_iterations(self, max_iterations: usize) -> Self {
+        Self { max_iterations, ..self }
+    }
+
+    /// The points, in the order of the scales.
+    ///
+    /// * `regularizer`: of the layer's model; its own scale is not looked at.
+    /// * `loss`: of n × k scores, a scalar; the same function at each call, over all examples.
+    ///
+    /// # Errors
+    /// [`Error::NoLinearPath`] for inputs and penalties that have none, with what was found; [`Error::NonFiniteLoss`], [`Error::LossShape`] and
+    /// the loss's own; [`Error::InvalidParameter`]; [`Error::DecayUnused`].
+    pub fn run(
+        &self,
+        regularizer: &Regularizer,
+        loss: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
+    ) -> Result<Vec<LinearPoint>> {
+        let mut points = Vec::new();
+        self.run_with(regularizer, loss, |point| {
+            points.push(point);
+            ControlFlow::Continue(())
+        })?;
+        Ok(points)
+    }
+
+    /// [`run`](Self::run), which gives each point away as soon as it is known, and ends where it is told to. After an error the points before
+    /// it are there.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_with(
+        &self,
+        regularizer: &Regularizer,
+        loss: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
+        mut each: impl FnMut(LinearPoint) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.check()?;
+        let (path, penalty) = self.penalty(regularizer)?;
+        let (outputs, inputs) = self.weight.dims2()?;
+        if self.inputs.rank() == 2 && self.inputs.dims()[1] != inputs {
+            let (found, weight) = (self.inputs.dims(), self.weight.dims());
+            return Err(refused("inputs", format!("shape {found:?} (expected n × {inputs}, beside W of {weight:?})")));
+        }
+        let charge = |scale: f64| Charge::new(&path, self.weight, &penalty.scaled(scale));
+        let unit = charge(1.0)?;
+        let intercept = self.intercept(regularizer, outputs)?;
+        let means = if matches!(intercept, Intercept::Free(_)) { Means::Subtracted } else { Means::Kept };
+        let columns = Columns::new(self.inputs, means)?;
+        let loss = Loss::new(&loss, (columns.rows, columns.length, outputs), self.inputs)?;
+        let mut solver = Solver::new(columns, loss, outputs, &intercept)?;
+        solver.empty(&unit, 1e-2 * self.tolerance)?;
+
+        let largest = scale_max(&path, &unit, &charge, solver.gradients())?;
+        let mut before = largest;
+        for scale in self.grid(&path, largest)? {
+            let at = charge(scale)?;
+            let bold = charge((2.0 * scale - before.max(scale)).max(0.25 * scale))?;
+            let outcome = solver.fit(&at, &bold, self.tolerance, self.max_iterations)?;
+            let (weights, intercept) = solver.weights(&at);
+            let point = LinearPoint {
+                scale,
+                loss: outcome.loss,
+                penalty: outcome.penalty,
+                objective: outcome.loss + outcome.penalty,
+                violation: outcome.violation,
+                converged: outcome.violation <= self.tolerance,
+                weights,
+                intercept,
+                shape: (outputs, inputs),
+            };
+            before = scale;
+            if each(point).is_break() {
+                break;
+            }
+        }
+        eprintln!("{:?}", solver.counts);
+        tracing::debug!(counts = ?solver.counts, "linear path");
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        let invalid = |name, value, expected| Err(Error::InvalidParameter { name, value, expected });
+        if !(self.tolerance > 0.0 && self.tolerance.is_finite()) {
+            return invalid("tolerance", self.tolerance, "finite and > 0");
+        }
+        if self.max_iterations == 0 {
+            return invalid("max_iterations", 0.0, "≥ 1");
+        }
+        match &self.scales {
+            Scales::Descending { count: 0, .. } => invalid("count", 0.0, "≥ 1 scales"),
+            Scales::Descending { ratio, .. } if !(*ratio > 0.0 && *ratio < 1.0) => {
+                invalid("ratio", *ratio, "> 0 and < 1: the last scale over the first")
+            }
+            Scales::Descending { .. } => Ok(()),
+            Scales::Given(scales) if scales.is_empty() => invalid("scales", 0.0, "≥ 1 of them"),
+            Scales::Given(scales) => match scales.iter().find(|scale| !(**scale > 0.0 && scale.is_finite())) {
+                Some(scale) => invalid("scale", *scale, "finite and > 0"),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// As declared, without the regularizer's scale.
+    fn penalty(&self, regularizer: &Regularizer) -> Result<(ParamPath, Penalty)> {
+        regularizer.refuse_decay("a path")?;
+        let Some(param) = regularizer.get(self.weight) else {
+            let why = "it is no parameter of the model that this Regularizer was made from: pass the model's own layer";
+            return Err(refused("weight", why.to_owned()));
+        };
+        match param.decision.penalty() {
+            Some(penalty) => Ok((param.path.clone(), *penalty)),
+            None => {
+                Err(refused(param.path.as_str(), format!("it is {}: there is no penalty to scale", param.decision)))
+            }
+        }
+    }
+
+    fn intercept(&self, regularizer: &Regularizer, outputs: usize) -> Result<Intercept> {
+        let Some(bias) = self.bias else { return Ok(Intercept::None) };
+        let param = regularizer.get(bias);
+        let path = param.map_or("bias", |param| param.path.as_str());
+        if bias.dims() != [outputs] {
+            return Err(refused(path, format!("shape {:?} (expected {:?})", bias.dims(), [outputs])));
+        }
+        if let Some(penalty) = param.and_then(|param| param.decision.penalty()).filter(|penalty| !penalty.is_none()) {
+            return Err(refused(path, format!("it is penalized (`{penalty}`; expected a free intercept)")));
+        }
+        let values = crate::kernel::distance::wide(bias)?;
+        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            return Err(refused(path, format!("it holds {value} (expected finite numbers)")));
+        }
+        Ok(if bias.is_variable() { Intercept::Free(values) } else { Intercept::Constant(values) })
+    }
+
+    fn grid(&self, path: &ParamPath, largest: f64) -> Result<Vec<f64>> {
+        match &self.scales {
+            Scales::Given(scales) => Ok(scales.clone()),
+            Scales::Descending { .. } if !(largest > 0.0 && largest.is_finite()) => {
+                let why = format!(
+                    "the smallest scale that empties it is {largest}, which begins no grid (expected a number > 0); give the scales: \
+                     `scales(..)`"
+                );
+                Err(refused(path.as_str(), why))
+            }
+            Scales::Descending { count, ratio } => {
+                let last = (*count - 1).max(1) as f64;
+                Ok((0..*count).map(|index| largest * ratio.powf(index as f64 / last)).collect())
+            }
+        }
+    }
+}
+
+/// The smallest scale at which no unit leaves 0: ∞ if none holds, 0 if each does.
+fn scale_max(path: &ParamPath, unit: &Charge, charge: &impl Fn(f64) -> Result<Charge>, v: &[f64]) -> Result<f64> {
+    if let Some(bad) = v.iter().position(|v| v.is_nan()) {
+        return Err(refused(path.as_str(), format!("the loss has the gradient NaN at flat index {bad}")));
+    }
+    if unit.holds_nothing() {
+        return Ok(f64::INFINITY);
+    }
+    if unit.holds_every_zero() {
+        return Ok(0.0);
+    }
+    let mut largest = 0.0;
+    let mut at_largest = None;
+    for v in v.chunks_exact(unit.size) {
+        let leaves = |charge: &Charge| charge.leaves(v, || 0.0, 0.0);
+        if at_largest.as_ref().is_some_and(|at: &Charge| !leaves(at)) || v.iter().all(|v| *v == 0.0) {
+            continue;
+        }
+        let norm = v.iter().map(|v| v * v).sum::<f64>().sqrt();
+        let (mut low, mut high) = (largest, 2.0 * norm / unit.weakest() + largest);
+        while leaves(&charge(high)?) {
+            high *= 2.0;
+        }
+        for _ in 0..100 {
+            let middle = 0.5 * (low + high);
+            if middle <= low || middle >= high {
+                break;
+            }
+            if leaves(&charge(middle)?) { low = middle } else { high = middle }
+        }
+        (largest, at_largest) = (high, Some(charge(high)?));
+    }
+    Ok(largest)
+}
+
+fn refused(path: impl Into<ParamPath>, why: String) -> Error {
+    Error::NoLinearPath { path: path.into(), why }
+}
