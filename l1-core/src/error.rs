@@ -1102,12 +1102,10 @@ pub enum Error {
     ///
     /// Cure: take a neighbour (`so_far.restore(neighbour.index, &vars)`), or allow some distance ([`Budget::within`](crate::Budget::within)); let the fits
     /// go on until they are stationary ([`Budget::certified`](crate::Budget::certified)).
-    #[error("{budget}: not reached in {fits} fits; {}. Take one of these, or a tolerance: `within`", Error::neighbours(*denser, *sparser))]
+    #[error("{budget}: not reached in {} fits; {}. Take one of these, or a tolerance: `within`", so_far.points.len(), Error::neighbours(*denser, *sparser))]
     BudgetUnreached {
         /// What was asked for.
         budget: String,
-        /// How many scales were tried.
-        fits: usize,
         /// The fit with the next larger number of living entries or groups.
         denser: Option<crate::BudgetNeighbour>,
         /// The fit with the next smaller one.

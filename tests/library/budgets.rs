@@ -204,7 +204,7 @@ fn error_text(model: &Separable, budget: &Budget) -> String {
 fn the_fits_may_run_out() {
     let model = Separable::new();
     let error = model.search(&Budget::nonzeros(37).max_fits(4)).unwrap_err();
-    let Error::BudgetUnreached { fits: 4, so_far, .. } = error else { panic!("{error}") };
+    let Error::BudgetUnreached { so_far, .. } = error else { panic!("{error}") };
     assert_eq!(so_far.points.len(), 4);
 }
 
@@ -359,19 +359,21 @@ fn a_controller_keeps_the_khan_budget_and_ends_where_the_search_does() {
     let mut regularizer = model.regularizer().unwrap();
     regularizer.set_scale(0.01).unwrap();
     let vars = model.varmap.all_vars();
-    // 1/L is about 0.02: the largest eigenvalue of XᵀX/n is some hundreds, and the softmax halves it.
-    let params = ParamsProxSgd { lr: 0.01, momentum: 0.9, ..ParamsProxSgd::new(regularizer) };
+    // L is at most half the largest eigenvalue of XᵀX/n, 298.
+    let params = ParamsProxSgd { lr: 0.005, momentum: 0.9, ..ParamsProxSgd::new(regularizer) };
     let mut opt = ProxSgd::new(vars.clone(), params).unwrap();
-    let mut controller = Budget::nonzeros(20).certified(1e-4).online(ParamsOnline::new(1500)).unwrap();
-    for _ in 0..1800 {
+    let mut controller = Budget::nonzeros(20).certified(1e-4).online(ParamsOnline::new(3000)).unwrap();
+    for _ in 0..3500 {
         controller.step(&mut opt, &model.loss().unwrap().backward().unwrap()).unwrap();
     }
+    // Where the model was not quite at rest when it was counted last, λ is off by some percent.
     let online = opt.regularizer().scale();
-    // Twenty weights are kept in an interval of scales some percent wide.
-    assert!((online / by_search.scale).ln().abs() < 0.1, "{online} {}", by_search.scale);
+    assert!((online / by_search.scale).ln().abs() < 0.2, "{online} {}", by_search.scale);
     let reached = controller.finish(opt.regularizer(), &vars, || model.loss(), |fit| model.solve(fit)).unwrap();
     assert_eq!(reached.living, 20);
     assert!(reached.certificate() <= 1e-4, "{reached}");
+    // The interval of scales at which 20 are left is narrow.
+    assert!((reached.scale / by_search.scale).ln().abs() < 0.05, "{} {}", reached.scale, by_search.scale);
     assert_eq!(model.support(), searched.support());
 }
 

@@ -6,7 +6,7 @@ use candle_core::{Tensor, Var};
 
 use super::{Budget, BudgetNeighbour, BudgetReached, Goal, Way};
 use crate::{
-    Direction, Ended, Error, Fit, Path, Regularizer, Result,
+    Direction, Ended, Error, Fit, Path, PathPoint, Regularizer, Result,
     kernel::{self, Stays},
     lent::Lent,
     path::{Grid, Walk},
@@ -16,15 +16,16 @@ use crate::{
 const FIRST: f64 = 1e-3;
 /// How the scale grows from there.
 const UPWARDS: f64 = 2.0;
-/// How it falls from the scale that empties everything, and down to which part of it.
+/// How it falls from the scale that empties everything.
 const DOWNWARDS: f64 = 0.7;
-const LEAST: f64 = 1e-7;
 /// Where the first scale from the dense side is too sparse already: by how much it is lowered, each time from the dense weights.
 const LOWER: f64 = 0.125;
 /// The first step away from a scale that is nearly right; each further one is twice as long.
 const NEAR: f64 = 0.02;
-/// The farthest from it, as a logarithm.
-const FARTHEST: f64 = 16.0;
+/// The farthest that a search goes, as a logarithm: seven powers of ten.
+const FARTHEST: f64 = 16.2;
+/// After so many fits in a row on the same side the other side is asked again.
+const DOUBT: usize = 3;
 /// Scales nearer to each other than this are one.
 const RESOLUTION: f64 = 1e-8;
 /// How often a fit that is not stationary yet is repeated.
@@ -62,7 +63,9 @@ impl Budget {
         path.field = self.field.clone();
         path.keep_weights = true;
         let walk = Walk::new(regularizer, &path, vars, direction, loss, fit)?;
-        let mut search = Search { budget: self, goal, walk, vars, direction, denser: None, sparser: None };
+        let (in_a_row, confirmed) = ((Side::Equal, 0), Vec::new());
+        let mut search =
+            Search { budget: self, goal, walk, vars, direction, denser: None, sparser: None, in_a_row, confirmed };
         match search.go() {
             Ok(Some(index)) => Ok(search.reached(index)),
             Ok(None) => Err(search.unreached()),
@@ -81,129 +84,201 @@ struct Search<'v, L, F> {
     /// The points between which the budget lies, as far as they are known.
     denser: Option<usize>,
     sparser: Option<usize>,
+    /// How many fits in a row have come out on the same side.
+    in_a_row: (Side, usize),
+    /// Points that were asked again whether they are on the side that they seem to be on.
+    confirmed: Vec<usize>,
 }
 
 /// What a fit at a scale has come to.
 type Side = Ordering;
+
+/// How far a search goes beyond its last fit while the budget lies between no two of them.
+struct Stride {
+    /// In the logarithm of the scale.
+    up: f64,
+    down: f64,
+    /// How much farther each time.
+    growth: f64,
+}
 
 impl<L, F> Search<'_, L, F>
 where
     L: Fn() -> candle_core::Result<Tensor>,
     F: FnMut(&mut Fit<'_>) -> Result<()>,
 {
-    /// The point within the budget, if there is one.
+    /// The point within the budget, if there is one; the variables are there.
     fn go(&mut self) -> Result<Option<usize>> {
-        let side = match &self.budget.way {
-            Way::FromDense => self.from_dense()?,
-            Way::FromEmpty => self.from_empty()?,
-            Way::Near(scale) => self.near(*scale)?,
+        let stride = match &self.budget.way {
+            Way::FromDense => {
+                let side = self.fit_at(0.0)?;
+                if side.is_eq() {
+                    return Ok(self.last());
+                }
+                if side.is_lt() {
+                    return Ok(None);
+                }
+                let first = FIRST * self.largest()?;
+                if self.fit_at(first)?.is_eq() {
+                    return Ok(self.last());
+                }
+                Some(Stride { up: UPWARDS.ln(), down: -LOWER.ln(), growth: 1.0 })
+            }
+            Way::FromEmpty => {
+                let largest = self.walk.scale_max()?;
+                if self.fit_at(largest)?.is_eq() {
+                    return Ok(self.last());
+                }
+                Some(Stride { up: UPWARDS.ln(), down: -DOWNWARDS.ln(), growth: 1.0 })
+            }
+            Way::Near(scale) => {
+                if self.fit_at(*scale)?.is_eq() {
+                    return Ok(self.last());
+                }
+                Some(Stride { up: NEAR, down: NEAR, growth: 2.0 })
+            }
             Way::Along(path) => {
                 let grid = path.grid.clone();
-                self.along(&grid)?
+                let largest = if let Grid::Descending { .. } = grid { self.walk.scale_max()? } else { f64::NAN };
+                for scale in grid.scales(largest) {
+                    if self.fit_at(scale)?.is_eq() {
+                        return Ok(self.last());
+                    }
+                    if (self.denser.is_some() && self.sparser.is_some()) || !self.may_go_on() {
+                        break;
+                    }
+                }
+                None
             }
         };
-        let side = if side.is_eq() { side } else { self.bisect()? };
-        Ok(side.is_eq().then(|| self.walk.run.points.len() - 1))
+        self.close_in(stride)
     }
 
-    fn from_dense(&mut self) -> Result<Side> {
-        let side = self.fit_at(0.0)?;
-        if side.is_le() {
-            return Ok(side);
+    /// Goes on until the budget lies between two fits, and halves what lies between them.
+    fn close_in(&mut self, mut stride: Option<Stride>) -> Result<Option<usize>> {
+        let mut gone = 0.0;
+        while self.may_go_on() {
+            let scale_of = |index: Option<usize>| index.map(|index| self.walk.run.points[index].scale);
+            let (scale, start) = match (scale_of(self.denser), scale_of(self.sparser), &mut stride) {
+                // A dense fit at scale 0 is no end to halve from.
+                (Some(low), Some(high), _) if low > 0.0 => {
+                    let middle = (low * high).sqrt();
+                    if !(high / low > 1.0 + RESOLUTION && middle > low && middle < high) {
+                        return Ok(None);
+                    }
+                    if let Some(end) = self.doubtful() {
+                        if self.confirm(end)?.is_eq() {
+                            return Ok(Some(end));
+                        }
+                        continue;
+                    }
+                    (middle, if self.direction == Direction::Ascending { self.denser } else { self.sparser })
+                }
+                (Some(low), None, Some(stride)) if low > 0.0 => {
+                    gone += stride.up;
+                    let scale = low * stride.up.exp();
+                    stride.up *= stride.growth;
+                    (scale, self.denser)
+                }
+                (denser, Some(high), Some(stride)) => {
+                    gone += stride.down;
+                    let scale = high * (-stride.down).exp();
+                    stride.down *= stride.growth;
+                    (scale, if denser.is_some() { self.denser } else { self.sparser })
+                }
+                _ => return Ok(None),
+            };
+            // What is `positive`, or fitted by something that makes no zeros, would go on for ever.
+            if gone > FARTHEST || !scale.is_finite() {
+                return Ok(None);
+            }
+            if let Some(start) = start {
+                self.walk.run.restore(start, self.vars)?;
+            }
+            if self.fit_at(scale)?.is_eq() {
+                return Ok(self.last());
+            }
         }
-        let mut scale = FIRST * self.largest()?;
-        let mut side = self.fit_at(scale)?;
-        let least = LEAST * scale;
-        while side.is_lt() && scale > least && self.may_go_on() {
-            scale *= LOWER;
-            self.restore(0)?;
-            side = self.fit_at(scale)?;
+        Ok(None)
+    }
+
+    /// The end that stays where it is while the other one comes nearer and nearer, if its fit was not at rest.
+    fn doubtful(&self) -> Option<usize> {
+        let tolerance = self.budget.certified?;
+        let (side, times) = self.in_a_row;
+        let end = if side.is_gt() { self.sparser? } else { self.denser? };
+        let is_at_rest = self.walk.run.points[end].certificate.relative <= tolerance;
+        (times >= DOUBT && !is_at_rest && !self.confirmed.contains(&end)).then_some(end)
+    }
+
+    /// Fits an end again, from its own weights, until it is at rest; it may then be on the other side.
+    fn confirm(&mut self, end: usize) -> Result<Side> {
+        self.walk.run.restore(end, self.vars)?;
+        let scale = self.walk.run.points[end].scale;
+        self.walk.point(scale)?;
+        let side = self.settle(scale, true)?;
+        if let Some(mut point) = self.walk.run.points.pop() {
+            point.index = end;
+            self.walk.run.points[end] = point;
         }
-        while side.is_gt() && self.sparser.is_none() && self.may_go_on() && scale.is_finite() {
-            scale *= UPWARDS;
-            side = self.fit_at(scale)?;
+        self.confirmed.push(end);
+        self.in_a_row = (side, 0);
+        let other = |search: &Self, wanted: Side| {
+            let points = search.walk.run.points.iter().enumerate();
+            let points = points.filter(|(_, point)| search.goal.side(search.goal.living_at(point)) == wanted);
+            let below = |point: &PathPoint| if wanted.is_gt() { point.scale < scale } else { point.scale > scale };
+            let points = points.filter(|(_, point)| below(point));
+            let nearest = |point: &PathPoint| (point.scale.ln() - scale.ln()).abs();
+            points.min_by(|(_, a), (_, b)| nearest(a).total_cmp(&nearest(b))).map(|(index, _)| index)
+        };
+        match side {
+            Side::Equal => {}
+            Side::Greater => {
+                self.denser = Some(end);
+                self.sparser = other(self, Side::Less);
+            }
+            Side::Less => {
+                self.sparser = Some(end);
+                self.denser = other(self, Side::Greater);
+            }
         }
         Ok(side)
     }
 
-    fn from_empty(&mut self) -> Result<Side> {
-        let largest = self.walk.scale_max()?;
-        let mut scale = largest;
-        let mut side = self.fit_at(scale)?;
-        while side.is_lt() && scale > LEAST * largest && self.may_go_on() {
-            scale *= DOWNWARDS;
-            side = self.fit_at(scale)?;
-        }
-        Ok(side)
-    }
-
-    fn near(&mut self, scale: f64) -> Result<Side> {
-        let first = self.fit_at(scale)?;
-        let (mut side, mut step) = (first, NEAR);
-        while !side.is_eq() && side == first && step < FARTHEST && self.may_go_on() {
-            let away = if first.is_gt() { step } else { -step };
-            side = self.fit_at(scale * away.exp())?;
-            step *= 2.0;
-        }
-        Ok(side)
-    }
-
-    fn along(&mut self, grid: &Grid) -> Result<Side> {
-        let largest = if let Grid::Descending { .. } = grid { self.walk.scale_max()? } else { f64::NAN };
-        let mut last = Side::Equal;
-        for scale in grid.scales(largest) {
-            last = self.fit_at(scale)?;
-            if last.is_eq() || (self.denser.is_some() && self.sparser.is_some()) || !self.may_go_on() {
-                break;
-            }
-        }
-        Ok(last)
-    }
-
-    fn bisect(&mut self) -> Result<Side> {
-        while let (Some(denser), Some(sparser)) = (self.denser, self.sparser) {
-            let (low, high) = (self.walk.run.points[denser].scale, self.walk.run.points[sparser].scale);
-            let middle = (low * high).sqrt();
-            if !(high / low > 1.0 + RESOLUTION && middle > low && middle < high && self.may_go_on()) {
-                break;
-            }
-            let start = if self.direction == Direction::Ascending { denser } else { sparser };
-            self.restore(start)?;
-            if self.fit_at(middle)?.is_eq() {
-                return Ok(Side::Equal);
-            }
-        }
-        Ok(Side::Less)
+    fn last(&self) -> Option<usize> {
+        self.walk.run.points.len().checked_sub(1)
     }
 
     /// Fits at a scale from where the variables are, and says on which side of the budget it came out.
     fn fit_at(&mut self, scale: f64) -> Result<Side> {
         self.walk.point(scale)?;
-        let mut side = self.side();
-        if let Some(tolerance) = self.budget.certified
-            && (side.is_eq() || (self.denser.is_some() && self.sparser.is_some()))
-        {
-            for _ in 0..REPEATS {
-                // Not `>`: NaN is no certificate.
-                if self.relative() <= tolerance {
-                    break;
-                }
-                self.walk.run.points.pop();
-                self.walk.point(scale)?;
-            }
-            side = self.side();
-            if side.is_eq() {
-                let grads = (self.walk.loss)()?.backward()?;
-                self.walk.regularizer.stationarity(&grads)?.assert_below(tolerance)?;
-            }
-        }
-        let last = self.walk.run.points.len() - 1;
+        let is_between = self.denser.is_some() && self.sparser.is_some();
+        let side = self.settle(scale, is_between)?;
         match side {
-            Side::Greater => self.denser = Some(last),
-            Side::Less => self.sparser = Some(last),
+            Side::Greater => self.denser = self.last(),
+            Side::Less => self.sparser = self.last(),
             Side::Equal => {}
         }
+        self.in_a_row = if self.in_a_row.0 == side { (side, self.in_a_row.1 + 1) } else { (side, 1) };
         Ok(side)
+    }
+
+    /// Repeats the last fit until it is certified, if it is to be: where it seems to be the answer, and where `in_any_case`.
+    fn settle(&mut self, scale: f64, in_any_case: bool) -> Result<Side> {
+        let Some(tolerance) = self.budget.certified else { return Ok(self.side()) };
+        for _ in 0..REPEATS {
+            // Not `>`: NaN is no certificate.
+            if self.relative() <= tolerance || !(in_any_case || self.side().is_eq()) {
+                break;
+            }
+            self.walk.run.points.pop();
+            self.walk.point(scale)?;
+        }
+        if self.side().is_eq() {
+            let grads = (self.walk.loss)()?.backward()?;
+            self.walk.regularizer.stationarity(&grads)?.assert_below(tolerance)?;
+        }
+        Ok(self.side())
     }
 
     fn side(&self) -> Side {
@@ -216,10 +291,6 @@ where
 
     fn may_go_on(&self) -> bool {
         self.walk.run.points.len() < self.budget.max_fits
-    }
-
-    fn restore(&self, index: usize) -> Result<()> {
-        self.walk.run.restore(index, self.vars)
     }
 
     fn neighbour(&self, index: usize) -> Option<BudgetNeighbour> {
@@ -279,9 +350,9 @@ where
         let on = |side: Side| points.iter().copied().filter(move |point| goal.side(point.living) == side);
         let denser = on(Side::Greater).min_by_key(|point| point.living);
         let sparser = on(Side::Less).max_by_key(|point| point.living);
-        let (budget, fits) = (self.budget.to_string(), self.walk.run.points.len());
+        let budget = self.budget.to_string();
         let so_far = Box::new(self.walk.into_run(Ended::Failed));
-        Error::BudgetUnreached { budget, fits, denser, sparser, so_far }
+        Error::BudgetUnreached { budget, denser, sparser, so_far }
     }
 
     fn failed(mut self, error: Error) -> Error {
