@@ -48,7 +48,7 @@ impl Args {
         let mut effort = if self.options.quick {
             Effort { hidden: 6, rows: 300, iterations: 60, steps: 150, near: 1.0 }
         } else {
-            Effort { hidden: 16, rows: 1500, iterations: 300, steps: 900, near: 1e-2 }
+            Effort { hidden: 16, rows: 1500, iterations: 300, steps: 1500, near: 1e-2 }
         };
         effort.hidden = self.hidden.unwrap_or(effort.hidden);
         effort
@@ -110,7 +110,6 @@ impl<'a> Job<'a> {
         let near = self.effort.near * fit.scale();
         let _solution = Fista::new(self.vars.clone(), params)?.minimize(near, self.effort.iterations)?;
         fit.metric(READ_RIGHT, self.accuracy()?);
-        if std::env::var("DBG").is_ok() { let z = fit.regularizer().report()?.totals; eprintln!("  {} scale {:.3e} zeros {:.4} rel {:.2e} {_solution}", fit.index(), fit.scale(), z.penalized_zeros as f64 / z.penalized_entries.max(1) as f64, fit.regularizer().stationarity(&self.loss()?.backward()?)?.largest()); }
         Ok(())
     }
 
@@ -142,15 +141,18 @@ fn main() -> Result<()> {
     folder.text("search.csv", &searched.run.to_csv())?;
 
     println!("== 2. While training\n");
-    println!("One training from the same start: a controller counts every 10 steps and moves λ, from far too little.");
+    println!("One training from the same start: a controller counts every 10 steps and moves λ, from a thousandth");
+    println!("of what empties a layer.");
     println!(
         "After {} steps λ is held; then the network comes to rest, and λ is corrected if need be.\n",
         effort.steps
     );
     let job = Job::new(&args, &effort, &data)?;
     let mut regularizer = job.regularizer()?;
-    regularizer.set_scale(1e-5)?;
-    let params = ParamsProxSgd { lr: 0.1, momentum: 0.9, nesterov: true, ..ParamsProxSgd::new(regularizer) };
+    let largest =
+        regularizer.lambda_max(|| job.loss())?.rows.iter().filter_map(|row| row.emptied.lambda()).fold(0.0, f64::max);
+    regularizer.set_scale(1e-3 * largest)?;
+    let params = ParamsProxSgd { lr: 0.3, momentum: 0.9, nesterov: true, ..ParamsProxSgd::new(regularizer) };
     let mut opt = ProxSgd::new(job.vars.clone(), params)?;
     let mut controller = budget.online(ParamsOnline::new(effort.steps))?;
     println!("   step         λ     zeros");

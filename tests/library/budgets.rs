@@ -506,3 +506,20 @@ fn what_a_controller_cannot_be_told_is_refused() {
     let mut controller = budget.online(params).unwrap();
     assert!(controller.update(&mut regularizer).unwrap_err().to_string().contains("scale"));
 }
+
+#[test]
+fn the_target_follows_zhu_and_guptas_cubic_during_the_ramp() {
+    let model = Separable::new();
+    let mut regularizer = model.regularizer().unwrap();
+    let params = ParamsOnline { every: 1, ramp: 10, gain: 0.5, ..ParamsOnline::new(12) };
+    let mut controller = Budget::nonzeros(34).online(params).unwrap();
+    let mut before = regularizer.scale();
+    for step in 1..=12 {
+        controller.update(&mut regularizer).unwrap();
+        let target = if step < 10 { 34.0 + (102.0 - 34.0) * (1.0 - f64::from(step) / 10.0).powi(3) } else { 34.0 };
+        // 102 live all the time, so that nothing is damped.
+        let change = 0.5 * (102.0 / target).ln();
+        assert!(((regularizer.scale() / before).ln() - change).abs() < 1e-12, "step {step}");
+        before = regularizer.scale();
+    }
+}
