@@ -1,8 +1,8 @@
 //! The path of a linear layer, timed: `cargo bench -p l1-core --bench path`.
 //!
-//!     cargo bench -p l1-core --bench path -- [--problem FILE] [--tolerance T] [--rounds N] [--out FILE]
+//!     cargo bench -p l1-core --bench path -- [--problem FILE] [--tolerance T] [--rounds N] [--group] [--out FILE]
 //!
-//! Without a problem: Khan's, 100 λ down to λ_max/100. A problem is a safetensors file with `x` (n × p), `y` (U32: classes, mean
+//! Each round is timed, but for one before the first. `--group` charges all that an input is used for together, with weight √k. Without a problem: Khan's, 100 λ down to λ_max/100. A problem is a safetensors file with `x` (n × p), `y` (U32: classes, mean
 //! cross-entropy; F64, n × 1: mean squares) and `scales`, the λ. `peers/paths.py` makes such files, and reads what `--out` writes: `weight`
 //! (scales × k × p), `intercept` (scales × k) and the `seconds` of each round.
 
@@ -10,13 +10,13 @@ use std::{collections::HashMap, error::Error, time::Instant};
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Linear, loss};
-use l1_core::{LinearPath, LinearPoint, Regularized, Rule, Visitor};
+use l1_core::{Grouping, LinearPath, LinearPoint, Regularized, Rule, Visitor};
 
-struct Model(Linear);
+struct Model(Linear, Grouping);
 
 impl Regularized for Model {
     fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
-        visitor.field("fc", Rule::l1(1.0), &self.0)
+        visitor.field("fc", Rule::l1(1.0).group(self.1), &self.0)
     }
 }
 
@@ -24,12 +24,13 @@ struct Arguments {
     problem: Option<String>,
     tolerance: f64,
     rounds: usize,
+    group: Grouping,
     out: Option<String>,
 }
 
 impl Arguments {
     fn read() -> Result<Self, Box<dyn Error>> {
-        let mut arguments = Self { problem: None, tolerance: 1e-4, rounds: 11, out: None };
+        let mut arguments = Self { problem: None, tolerance: 1e-4, rounds: 11, group: Grouping::Element, out: None };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -38,6 +39,7 @@ impl Arguments {
                 "--problem" => arguments.problem = Some(value()?),
                 "--tolerance" => arguments.tolerance = value()?.parse()?,
                 "--rounds" => arguments.rounds = value()?.parse()?,
+                "--group" => arguments.group = Grouping::Input,
                 "--out" => arguments.out = Some(value()?),
                 other => return Err(format!("unknown argument {other}").into()),
             }
@@ -74,10 +76,10 @@ impl Problem {
         Ok(Self { x: tensors["x"].clone(), y, outputs, scales })
     }
 
-    fn solve(&self, tolerance: f64) -> Result<Vec<LinearPoint>, Box<dyn Error>> {
+    fn solve(&self, tolerance: f64, group: Grouping) -> Result<Vec<LinearPoint>, Box<dyn Error>> {
         let zeros = |shape: &[usize]| Var::zeros(shape, DType::F64, &Device::Cpu);
         let weight = zeros(&[self.outputs, self.x.dim(1)?])?.into_inner();
-        let layer = Model(Linear::new(weight, Some(zeros(&[self.outputs])?.into_inner())));
+        let layer = Model(Linear::new(weight, Some(zeros(&[self.outputs])?.into_inner())), group);
         let path = LinearPath::new(&layer.0, &self.x).tolerance(tolerance);
         let path = match &self.scales {
             Some(scales) => path.scales(&**scales),
@@ -99,10 +101,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let (n, p) = problem.x.dims2()?;
     let mut seconds = Vec::new();
-    let mut points = Vec::new();
-    for _ in 0..arguments.rounds {
+    let mut points = problem.solve(arguments.tolerance, arguments.group)?;
+    for _ in 0..arguments.rounds.max(1) {
         let start = Instant::now();
-        points = problem.solve(arguments.tolerance)?;
+        points = problem.solve(arguments.tolerance, arguments.group)?;
         seconds.push(start.elapsed().as_secs_f64());
     }
     let worst = points.iter().map(|point| point.violation).fold(0.0, f64::max);

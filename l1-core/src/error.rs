@@ -634,7 +634,7 @@ pub enum Error {
         found: DType,
     },
 
-    /// The loss is NaN or infinite where [`Fista`](crate::Fista) starts an iteration.
+    /// The loss is NaN or infinite where [`Fista`](crate::Fista) starts an iteration, or where a [`LinearPath`](crate::LinearPath) is.
     ///
     /// Cause: the data, or a loss that is not defined everywhere.
     ///
@@ -723,6 +723,34 @@ pub enum Error {
     NothingTraced {
         /// The prefix of the VarBuilder.
         prefix: String,
+    },
+
+    /// A step cannot be written down in a [`History`](crate::History).
+    ///
+    /// Cause: its number is not above that of the last one there, as after going back to a checkpoint; or the regularizer penalizes other
+    /// parameters or other groups than the one that the history was made from.
+    ///
+    /// Cure: number the steps upwards, and call [`History::forget_after`](crate::History::forget_after) after going back; with another
+    /// regularizer begin a new history.
+    #[error("step {step} is not recorded in the history: {why}")]
+    NotRecorded {
+        /// The step.
+        step: u64,
+        /// What was found, and what to do about it.
+        why: String,
+    },
+
+    /// A picture cannot be drawn; from the functions of `plot`.
+    ///
+    /// Cause: a result without points, or a tensor that is no layer over images of the stated sides.
+    ///
+    /// Cure: what the message says; draw a result that holds something.
+    #[error("no picture of a {picture}: {why}")]
+    Picture {
+        /// Which one.
+        picture: &'static str,
+        /// What was found, and what was expected.
+        why: String,
     },
 
     /// A checkpoint's file could not be written or read. A file that was there before is as it was.
@@ -992,7 +1020,7 @@ pub enum Error {
 
     /// A point of a path was asked for that there is not.
     ///
-    /// Cause: an index beyond the last point, or a run [without weights](crate::Path::without_weights).
+    /// Cause: an index beyond the last point, or a path with [`without_weights`](crate::Path::without_weights).
     ///
     /// Cure: an index below `run.points.len()`, and a run that keeps weights.
     #[error(
@@ -1035,7 +1063,7 @@ pub enum Error {
 
     /// Stability selection cannot be done like this.
     ///
-    /// Cause: a threshold outside (½, 1], no features or too few rows, names or scales of another number, or a closure that
+    /// Cause: a threshold that is not above ½ and at most 1, no features or too few rows, names or scales of another number, or a closure that
     /// returns a feature that does not exist, or nothing.
     ///
     /// Cure: what the message says.
@@ -1123,7 +1151,7 @@ pub enum Error {
     #[error(transparent)]
     Candle(candle_core::Error),
 
-    /// The loss is no scalar: that given to [`Fista`](crate::Fista), or to
+    /// The loss is no scalar: that given to [`Fista`](crate::Fista), to a [`History`](crate::History), or to
     /// [`Regularizer::check_gradients`](crate::Regularizer::check_gradients).
     ///
     /// Cause: it is a loss for each example, or a tensor of shape `[1]`.

@@ -59,6 +59,8 @@
 //! | train | [`optim`]: [`ProxSgd`], [`ProxAdamW`], [`FtrlProximal`], [`Fista`], [`Proximal`], [`clip_grad_norm`], [`clip_grad_value`] |
 //! | certify | [`Regularizer::stationarity`], [`Stepper::stationarity`]: [`Stationarity`]; [`MeanGradients`] of minibatches |
 //! | how far from the minimum | [`Regularizer::duality_gap`], [`LinearProblem`], [`Gap`] |
+//! | how it went | [`History`]: zeros, deaths and revivals of groups, what moved the weights, weights that hop around 0 |
+//! | see it | `plot` (feature `plot`): coefficient paths, cross-validation, stability, training, weight maps |
 //! | choose λ | [`Regularizer::lambda_max`]; [`Path`], [`PathRun`]; [`CrossValidation`]; [`StabilitySelection`] |
 //! | λ for a number of zeros | [`Budget`]: [`BudgetReached`], [`Controller`] |
 //! | λ that changes while training | [`Schedules`], [`Schedule`], [`Phases`]; [`Regularizer::freeze_support`] |
@@ -68,7 +70,7 @@
 //!
 //! # Features
 //!
-//! `derive` (on by default): the macro. `progress`: bars on stderr for paths, cross-validation and stability selection, where it is a terminal. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
+//! `derive` (on by default): the macro. `plot`: pictures of results. `progress`: bars on stderr for paths, cross-validation and stability selection, where it is a terminal. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
 
 mod budget;
 mod by_name;
@@ -84,6 +86,7 @@ mod explain;
 mod gradient;
 mod gradient_check;
 mod guard;
+mod history;
 pub mod kernel;
 mod lambda_max;
 mod layers;
@@ -98,6 +101,8 @@ mod parallel;
 mod param;
 mod path;
 mod penalty;
+#[cfg(feature = "plot")]
+pub mod plot;
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub mod private;
@@ -130,6 +135,7 @@ pub use cross_validation::{CrossValidated, CrossValidatedPoint, CrossValidation,
 pub use duality::{Gap, LinearLoss, LinearProblem};
 pub use error::{Error, Result};
 pub use guard::Guard;
+pub use history::{FieldRecord, GroupChange, GroupEvent, History, HistoryField, HistoryRecord, LossValue, Oscillation};
 pub use kernel::{Norm, Place};
 #[cfg(feature = "derive")]
 pub use l1_derive::Regularized;
@@ -137,8 +143,9 @@ pub use lambda_max::{Emptied, LambdaMaxRow, LambdaMaxima};
 pub use missing::MissingCause;
 pub use on_missing_gradient::OnMissingGradient;
 pub use optim::{
-    Charged, Fista, FtrlProximal, NonFinite, ParamsFista, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ParamsProximal,
-    ProxAdamW, ProxSgd, Proximal, Solution, Stepper, Stop, clip_grad_norm, clip_grad_norm_with, clip_grad_value,
+    Charged, Fista, FtrlProximal, Moves, NonFinite, ParamsFista, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd,
+    ParamsProximal, ProxAdamW, ProxSgd, Proximal, Solution, Stepper, Stop, clip_grad_norm, clip_grad_norm_with,
+    clip_grad_value,
 };
 pub use param::{Decision, LeftOut, Origin, Param, ParamPath, Reason, Role, RoleName};
 pub use path::linear::{LinearPath, LinearPoint};

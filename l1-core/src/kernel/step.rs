@@ -90,6 +90,26 @@ impl OptimizerStep {
         }
     }
 
+    /// What decoupled decay leaves of a weight.
+    pub(crate) fn keep(&self) -> f64 {
+        match self {
+            Self::Sgd(step) => step.keep,
+            Self::AdamW(step) => step.keep,
+            Self::Ftrl(_) => 1.0,
+        }
+    }
+
+    /// The same step with nothing charged. Curve and groups stay: the metric of singular values depends on them.
+    pub(crate) fn without_charge(mut self) -> Self {
+        let penalty = match &mut self {
+            Self::Sgd(step) => &mut step.penalty,
+            Self::AdamW(step) => &mut step.penalty,
+            Self::Ftrl(step) => &mut step.penalty,
+        };
+        *penalty = penalty.scaled(0.0).with_positive(false);
+        self
+    }
+
     /// How often the curve of the penalty is charged.
     pub(super) fn times(&self) -> f64 {
         match self {

@@ -244,6 +244,28 @@ impl Method for ParamsFtrl {
         (OptimizerStep::Ftrl(step), Progress { lambda, l2, element, inverse_lr })
     }
 
+    fn uncharged(&self, progress: Progress, step: &OptimizerStep) -> OptimizerStep {
+        let OptimizerStep::Ftrl(step) = *step else { return *step };
+        if progress.inverse_lr == 0.0 {
+            return OptimizerStep::Ftrl(step).without_charge();
+        }
+        // Every step's weights carry the charges of all steps before it: those stay.
+        let before = match self.charged {
+            Charged::Once => step,
+            Charged::EachStep => {
+                let penalty = step.penalty.with_l2(progress.l2).with_element(progress.element);
+                if penalty.curve().is_linear_in_lambda() {
+                    FtrlStep { penalty: penalty.with_lambda(progress.lambda), ..step }
+                } else if penalty.lambda() == 0.0 {
+                    FtrlStep { penalty, ..step }
+                } else {
+                    FtrlStep { penalty, times: progress.lambda / penalty.lambda(), ..step }
+                }
+            }
+        };
+        OptimizerStep::Ftrl(before)
+    }
+
     fn on_freezing(&self, progress: Progress) -> Option<Progress> {
         // z holds weights less what was charged. Without the charges it has to be made anew from the weights as they are, as in a first
         // step; and again where n knows of no gradient, nothing was charged.

@@ -31,6 +31,7 @@ mod ftrl;
 mod lost;
 mod proximal;
 mod sgd;
+mod split;
 mod stepper;
 pub(crate) mod vars;
 mod vector;
@@ -41,5 +42,8 @@ pub use fista::{Fista, ParamsFista, Solution, Stop};
 pub use ftrl::{Charged, FtrlProximal, ParamsFtrl};
 pub use proximal::{ParamsProximal, Proximal};
 pub use sgd::{ParamsProxSgd, ProxSgd};
+pub use split::Moves;
+#[doc(hidden)]
+pub use split::Parts;
 pub(crate) use stepper::Kept;
 pub use stepper::{Method, Stepper};

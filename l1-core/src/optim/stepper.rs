@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use candle_core::{Result as CandleResult, Var, backprop::GradStore};
+use candle_core::{Result as CandleResult, TensorId, Var, backprop::GradStore};
 use candle_nn::Optimizer;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     lost::{self, Lost},
+    split::{self, Before, Parts},
     vars::{self, Planned},
 };
 use crate::{
@@ -62,6 +63,13 @@ pub trait Method: Clone + fmt::Debug + Send + Sync + Sealed + 'static {
     #[doc(hidden)]
     fn penalty_alone(&self, _progress: Self::Progress, _penalty: Penalty) -> Option<OptimizerStep> {
         None
+    }
+    /// A planned step without what it charges, for telling the penalty's part of the move from the others.
+    ///
+    /// * `progress`: before the step.
+    #[doc(hidden)]
+    fn uncharged(&self, _progress: Self::Progress, step: &OptimizerStep) -> OptimizerStep {
+        step.without_charge()
     }
     /// Whether half variables are stepped by way of an f32 copy.
     #[doc(hidden)]
@@ -242,9 +250,38 @@ impl<M: Method> Stepper<M> {
         self.work.iter().map(|work| &work.var)
     }
 
+    /// A step, and the parts of each variable's move; those that are left alone are not among them. It costs twice as much.
+    ///
+    /// # Errors
+    /// As `step`.
+    #[doc(hidden)]
+    pub fn split_step(&mut self, grads: &GradStore) -> Result<Vec<(TensorId, Parts)>> {
+        let mut before = Vec::new();
+        self.try_step_looking(grads, |stepper| {
+            for (index, (work, progress)) in stepper.work.iter().zip(&stepper.progress).enumerate() {
+                if let Some((_, step)) = &work.next {
+                    // As it is planned: a support that has just been frozen begins anew.
+                    let anew = match work.hold {
+                        Hold::ZerosAnew => stepper.params.on_freezing(progress.0),
+                        Hold::Zeros | Hold::Nothing => None,
+                    };
+                    let uncharged = stepper.params.uncharged(anew.unwrap_or(progress.0), step);
+                    before.extend(Before::of(index, work, uncharged)?);
+                }
+            }
+            Ok(())
+        })?;
+        split::parts(before, &self.work)
+    }
+
     fn try_step(&mut self, grads: &GradStore) -> Result<()> {
+        self.try_step_looking(grads, |_| Ok(()))
+    }
+
+    /// * `look`: at what is going to be stepped, when all has been planned and nothing written.
+    fn try_step_looking(&mut self, grads: &GradStore, look: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         let before = self.steps;
-        let result = self.plan(grads).and_then(|()| self.run());
+        let result = self.plan(grads).and_then(|()| look(self)).and_then(|()| self.run());
         // The gradients are not kept until the next step.
         self.work.iter_mut().for_each(|work| work.next = None);
         if self.steps != before && lost::is_due(self.steps) {

@@ -86,6 +86,6 @@ impl StabilitySelected {
             return Ok(value);
         }
         let of = if theta.is_none() { " (q/p, the average)" } else { "" };
-        Err(Error::NoBound { why: format!("θ = {value}{of} (expected one in (0, {name}])") })
+        Err(Error::NoBound { why: format!("θ = {value}{of} (expected above 0 and at most {name})") })
     }
 }

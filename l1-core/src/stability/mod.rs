@@ -267,7 +267,7 @@ fn check_threshold(threshold: f64) -> Result<()> {
     if threshold > 0.5 && threshold <= 1.0 {
         return Ok(());
     }
-    Err(Error::InvalidStability { why: format!("a threshold of {threshold} (expected one in (½, 1])") })
+    Err(Error::InvalidStability { why: format!("a threshold of {threshold} (expected above ½ and at most 1)") })
 }
 
 /// How often each feature was selected on halves of the rows; made by [`StabilitySelection::run`].

@@ -5,6 +5,7 @@
 //! | `lambda_max.rs` | the smallest λ that empties a parameter, against its definition: fits on both sides of it |
 //! | `grid.rs` | which scales a path goes through |
 //! | `run.rs` | what a path records, restores and ends by |
+//! | `linear.rs`, `linear_run.rs` | the path of one linear layer, as points and as a `PathRun` |
 //! | `relaxed.rs` | a point fitted again on its support |
 //! | `cross_validation.rs` | folds, scores and choices, against scikit-learn's on the same folds |
 //! | `stability.rs` | selection on halves, against all halves of a few rows, and its bounds |
@@ -15,6 +16,7 @@ mod cross_validation;
 mod grid;
 mod lambda_max;
 mod linear;
+mod linear_run;
 mod relaxed;
 mod run;
 mod stability;

@@ -9,6 +9,7 @@
 //! | `gram.rs`, `quadratic.rs` | the problem inside a Newton step |
 //! | `solve.rs` | the solution at one scale |
 //! | `point.rs` | what is kept of it |
+//! | `run.rs` | the same as a [`PathRun`](crate::PathRun) |
 
 use std::ops::ControlFlow;
 
@@ -23,6 +24,7 @@ mod gram;
 mod loss;
 mod point;
 mod quadratic;
+mod run;
 mod solve;
 
 use charge::Charge;
@@ -88,6 +90,40 @@ pub struct LinearPath<'a> {
 enum Scales {
     Descending { count: usize, ratio: f64 },
     Given(Vec<f64>),
+}
+
+/// The layer with W at 0 and b fitted.
+#[derive(Clone, Copy, Debug)]
+struct Empty {
+    /// The smallest scale that keeps W there.
+    scale_max: f64,
+    loss: f64,
+}
+
+/// Who goes along a path.
+trait Follower {
+    /// Which scales, now that the largest is known.
+    fn scales(&mut self, empty: &Empty) -> Result<Vec<f64>>;
+    /// The next point is that of this scale.
+    fn goes_to(&mut self, _scale: f64) {}
+    fn take(&mut self, point: LinearPoint) -> Result<ControlFlow<()>>;
+}
+
+/// Gives each point to a closure.
+struct Give<'a, F> {
+    path: ParamPath,
+    along: &'a LinearPath<'a>,
+    each: &'a mut F,
+}
+
+impl<F: FnMut(LinearPoint) -> ControlFlow<()>> Follower for Give<'_, F> {
+    fn scales(&mut self, empty: &Empty) -> Result<Vec<f64>> {
+        self.along.grid(&self.path, empty.scale_max)
+    }
+
+    fn take(&mut self, point: LinearPoint) -> Result<ControlFlow<()>> {
+        Ok((self.each)(point))
+    }
 }
 
 /// What b is to the problem.
@@ -168,6 +204,22 @@ impl<'a> LinearPath<'a> {
     ) -> Result<()> {
         self.check()?;
         let (path, penalty) = self.penalty(regularizer)?;
+        let other = regularizer.get(self.weight).map_or(1.0, |param| param.scale);
+        let mut to = Give { path, along: self, each: &mut each };
+        self.walk(regularizer, penalty.scaled(other), loss, &mut to)
+    }
+
+    /// Goes through the scales that `to` asks for, and gives it the points.
+    ///
+    /// * `penalty`: at scale 1.
+    fn walk(
+        &self,
+        regularizer: &Regularizer,
+        penalty: Penalty,
+        loss: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
+        to: &mut impl Follower,
+    ) -> Result<()> {
+        let (path, _) = self.penalty(regularizer)?;
         let (outputs, inputs) = self.weight.dims2()?;
         if self.inputs.rank() == 2 && self.inputs.dims()[1] != inputs {
             let (found, weight) = (self.inputs.dims(), self.weight.dims());
@@ -182,9 +234,10 @@ impl<'a> LinearPath<'a> {
         let mut solver = Solver::new(columns, loss, outputs, &intercept)?;
         solver.empty(&unit, 1e-2 * self.tolerance)?;
 
-        let largest = scale_max(&path, &unit, &charge, solver.gradients())?;
-        let mut before = largest;
-        for scale in self.grid(&path, largest)? {
+        let scale_max = scale_max(&path, &unit, &charge, solver.gradients())?;
+        let mut before = scale_max;
+        for scale in to.scales(&Empty { scale_max, loss: solver.loss_of_scores() })? {
+            to.goes_to(scale);
             let at = charge(scale)?;
             let bold = charge((2.0 * scale - before.max(scale)).max(0.25 * scale))?;
             let outcome = solver.fit(&at, &bold, self.tolerance, self.max_iterations)?;
@@ -201,11 +254,10 @@ impl<'a> LinearPath<'a> {
                 shape: (outputs, inputs),
             };
             before = scale;
-            if each(point).is_break() {
+            if to.take(point)?.is_break() {
                 break;
             }
         }
-        eprintln!("{:?}", solver.counts);
         tracing::debug!(counts = ?solver.counts, "linear path");
         Ok(())
     }

@@ -54,8 +54,12 @@ impl LinearPoint {
     /// # Errors
     /// [`Error::ShapeMismatch`] for another shape, candle's for a weight that is no variable.
     pub fn restore(&self, layer: &Linear) -> Result<()> {
-        set(layer.weight(), &self.weight()?)?;
-        match layer.bias() {
+        self.write(layer.weight(), layer.bias())
+    }
+
+    pub(super) fn write(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
+        set(weight, &self.weight()?)?;
+        match bias {
             Some(bias) if bias.is_variable() => set(bias, &Tensor::new(&*self.intercept, &Device::Cpu)?),
             _ => Ok(()),
         }

@@ -156,6 +156,11 @@ impl<'f> Solver<'f> {
         Ok(())
     }
 
+    /// The loss where the path has come to.
+    pub(super) fn loss_of_scores(&self) -> f64 {
+        self.value
+    }
+
     /// Gradients of the weights, column by column.
     pub(super) fn gradients(&self) -> &[f64] {
         &self.v[..self.columns.count * self.outputs]

@@ -15,6 +15,7 @@ mod checkpoints;
 mod collecting;
 mod fista;
 mod in_the_loss;
+mod linear_paths;
 mod names;
 mod operations;
 mod optimizers;
@@ -31,7 +32,7 @@ pub struct Stage {
 }
 
 /// From the first line of a program to its last.
-pub const STAGES: [Stage; 12] = [
+pub const STAGES: [Stage; 13] = [
     Stage {
         when: "While a model is collected",
         source: include_str!("collecting.rs"),
@@ -80,6 +81,7 @@ pub const STAGES: [Stage; 12] = [
             steps::gradient_shape,
             steps::gradient_dtype,
             by_hand::gradient_device,
+            steps::not_recorded,
         ],
     },
     Stage {
@@ -126,6 +128,7 @@ pub const STAGES: [Stage; 12] = [
             paths::no_bound,
         ],
     },
+    Stage { when: "Linear paths", source: include_str!("linear_paths.rs"), samples: &[linear_paths::no_linear_path] },
     Stage {
         when: "Budgets",
         source: include_str!("budgets.rs"),
@@ -146,7 +149,7 @@ pub const STAGES: [Stage; 12] = [
     Stage {
         when: "Single operations, and candle's own",
         source: include_str!("operations.rs"),
-        samples: &[operations::shape_mismatch, operations::singular_values, operations::candle],
+        samples: &[operations::shape_mismatch, operations::singular_values, operations::picture, operations::candle],
     },
 ];
 

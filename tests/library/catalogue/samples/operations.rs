@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use l1_core::{Error, Grouping, Penalty, kernel};
+use l1_core::{Error, Grouping, Penalty, kernel, plot};
 
 use super::refused;
 
@@ -34,4 +34,15 @@ pub fn candle() -> Result<Error> {
         Error::Candle(candle_core::Error::WithBacktrace { inner, .. }) => Ok(Error::Candle(*inner)),
         error => Ok(error),
     }
+}
+
+pub fn picture() -> Result<Error> {
+    let weight = Tensor::zeros((10, 64), DType::F32, &Device::Cpu)?;
+    let error = refused(plot::weight_map(&weight, (28, 28), &plot::WeightMapOptions::default()));
+
+    // ANCHOR: Picture
+    let svg = plot::weight_map(&weight, (8, 8), &plot::WeightMapOptions::default())?; // 64 pixels
+    // ANCHOR_END: Picture
+    assert!(svg.starts_with("<svg"));
+    error
 }

@@ -87,15 +87,20 @@ pub fn non_finite_point() -> Result<Error> {
 
 pub fn path() -> Result<Error> {
     let problem = Problem::new()?;
-    let run = Path::grid([3.0, 2.0, 1.0]).run(
-        &problem.model.regularizer()?,
-        &problem.vars,
-        || problem.loss(),
-        |fit| {
-            problem.fit(fit)?;
-            if fit.index() == 2 { Err(candle_core::Error::Msg("out of memory".to_owned()).into()) } else { Ok(()) }
-        },
-    );
+    let (path, regularizer) = (Path::grid([3.0, 2.0, 1.0]), problem.model.regularizer()?);
+    let run = || {
+        path.run(
+            &regularizer,
+            &problem.vars,
+            || problem.loss(),
+            |fit| {
+                problem.fit(fit)?;
+                if fit.index() == 2 { Err(candle_core::Error::Msg("out of memory".to_owned()).into()) } else { Ok(()) }
+            },
+        )
+    };
+    let error = refused(run());
+    let run = run();
 
     // ANCHOR: Path
     let run = match run {

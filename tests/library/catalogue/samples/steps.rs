@@ -4,7 +4,8 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{LayerNorm, Linear, Module, Optimizer, VarMap, layer_norm, linear, ops};
 use l1_core::{
-    Error, Norm, ParamsProxAdamW, ParamsProxSgd, ProxAdamW, ProxSgd, Regularized, clip_grad_norm, clip_grad_value,
+    Error, History, Norm, ParamsProxAdamW, ParamsProxSgd, ProxAdamW, ProxSgd, Regularized, clip_grad_norm,
+    clip_grad_value,
 };
 
 use super::{Net, builder, inputs, refused, var};
@@ -136,5 +137,19 @@ pub fn gradient_dtype() -> Result<Error> {
     grads.insert(&weight, sum.to_dtype(weight.dtype())?);
     // ANCHOR_END: GradientDType
     sgd(&net, &varmap)?.step(&grads)?;
+    error
+}
+
+pub fn not_recorded() -> Result<Error> {
+    let mut history = History::new(&Net::new(&VarMap::new())?.regularizer()?)?;
+    for step in [100, 200, 300] {
+        history.record(step, 0.5)?;
+    }
+    let error = refused(history.record(201, 0.5)); // a checkpoint of step 200 was loaded
+
+    // ANCHOR: NotRecorded
+    history.forget_after(200)?; // the checkpoint's step
+    history.record(201, 0.5)?;
+    // ANCHOR_END: NotRecorded
     error
 }

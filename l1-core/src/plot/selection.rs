@@ -1,0 +1,101 @@
+//! Stability selection: how often each feature is selected, over λ.
+
+use super::{
+    axis::Axis,
+    nothing,
+    panel::{Frame, Name, Panel, Style, names_beside, room},
+    scales,
+    sheet::{Anchor, FAINT, INK, NUMBER, SOFT, look, svg},
+};
+use crate::{Result, StabilitySelected};
+
+/// What [`stability`] writes beside the lines.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StabilityOptions<'o> {
+    /// In place of "Stability selection" with the counts.
+    pub title: Option<&'o str>,
+}
+
+const PICTURE: &str = "stability selection";
+
+/// Draws the share of subsamples that selected each feature over λ (logarithmic, falling to the right), the threshold, and the names of
+/// the features that reach it.
+///
+/// Without scales the points are numbered. Features are named as [`StabilitySelected`] names them, else by number.
+///
+/// # Errors
+/// [`Error::Picture`](crate::Error::Picture) where there are no scales, no features, or the parts do not fit together.
+pub fn stability(selected: &StabilitySelected, options: &StabilityOptions<'_>) -> Result<String> {
+    let StabilitySelected { proportions, threshold, .. } = selected;
+    let features = proportions.first().map_or(0, Vec::len);
+    if features == 0 {
+        return Err(nothing(PICTURE, "there are no proportions"));
+    }
+    if let Some(row) = proportions.iter().find(|row| row.len() != features) {
+        return Err(nothing(PICTURE, format!("one scale has {} proportions, another {features}", row.len())));
+    }
+    let numbered = || (1..=proportions.len()).rev().map(|number| number as f64).collect::<Vec<_>>();
+    let stated = selected.scales.as_ref().filter(|scales| scales.len() == proportions.len());
+    let (xs, name) = match stated {
+        Some(scales) => (scales.clone(), "scale of λ"),
+        None => (numbered(), "points of the path"),
+    };
+    let x = if stated.is_some() { scales::axis(&xs) } else { Axis::linear(xs.iter().copied()) };
+
+    let size = (1600, 1000);
+    let (top, bottom) = (120.0, 860.0);
+    let mut stable: Vec<usize> = selected.selected.iter().copied().filter(|feature| *feature < features).collect();
+    let highest = |feature: usize| proportions.iter().map(|row| row[feature]).fold(0.0, f64::max);
+    stable.sort_by(|a, b| highest(*b).total_cmp(&highest(*a)).then(a.cmp(b)));
+    let named = stable.len().min(names_beside(bottom - top));
+    let end = (0..xs.len()).min_by(|a, b| xs[*a].total_cmp(&xs[*b])).unwrap_or(0);
+    let names: Vec<_> = stable[..named]
+        .iter()
+        .enumerate()
+        .map(|(index, &feature)| {
+            let stated = selected.names.as_ref().and_then(|names| names.get(feature));
+            let text = stated.cloned().unwrap_or_else(|| format!("feature {feature}"));
+            Name::new(&text, (xs[end], proportions[end][feature]), look(index).0)
+        })
+        .collect();
+    let right = 1600.0 - room(&names).max(200.0);
+    let panel = Panel::falling(x, Axis::between(0.0, 1.0), Frame { left: 170.0, top, right, bottom });
+    let title = options.title.map_or_else(
+        || {
+            format!(
+                "Stability selection: {} of {features} features in at least {:.0} % of {} subsamples",
+                stable.len(),
+                100.0 * threshold,
+                selected.subsamples
+            )
+        },
+        str::to_owned,
+    );
+    svg(PICTURE, size, |sheet| {
+        sheet.title(&title, size)?;
+        panel.axes(sheet, Some(&scales::named(name, &panel.x)), "share of subsamples that select it")?;
+        let line = |feature: usize| xs.iter().copied().zip(proportions.iter().map(move |row| row[feature]));
+        for feature in (0..features).filter(|feature| !stable[..named].contains(feature)) {
+            if highest(feature) > 0.0 {
+                panel.line(sheet, line(feature), Style::plain(FAINT, 2))?;
+            }
+        }
+        if let Some(y) = panel.y.at(*threshold) {
+            sheet.line(&[(panel.frame.left, y), (panel.frame.right, y)], INK, 3, true)?;
+        }
+        for (index, &feature) in stable[..named].iter().enumerate().rev() {
+            let (colour, dashed) = look(index);
+            panel.line(sheet, line(feature), Style { colour, width: 4, dashed })?;
+        }
+        if let Some(y) = panel.y.at(*threshold) {
+            let words = format!("threshold {threshold}");
+            let above = y - 20.0;
+            sheet.words(&words, (panel.frame.left + 14.0, above), NUMBER, Anchor::Right, INK)?;
+        }
+        if stable.len() > named {
+            let words = format!("and {} more", stable.len() - named);
+            sheet.words(&words, (right + 52.0, bottom + 24.0), NUMBER, Anchor::Right, SOFT)?;
+        }
+        panel.names(sheet, names)
+    })
+}

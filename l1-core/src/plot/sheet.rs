@@ -1,0 +1,193 @@
+//! The sheet that pictures are drawn on, and their colours.
+
+use plotters::{
+    coord::Shift,
+    prelude::*,
+    style::text_anchor::{HPos, Pos, VPos},
+};
+
+use crate::{Error, Result};
+
+/// What is drawn on; opaque, so that it reads on a dark page too.
+pub(super) const PAPER: RGBColor = WHITE;
+pub(super) const INK: RGBColor = RGBColor(40, 40, 40);
+/// Names of axes, and numbers beside them.
+pub(super) const SOFT: RGBColor = RGBColor(90, 90, 90);
+/// The frame, lines that are not named.
+pub(super) const FAINT: RGBColor = RGBColor(170, 170, 170);
+/// The lines behind all others.
+pub(super) const GRID: RGBColor = RGBColor(228, 228, 228);
+
+/// Colours that colour-blind readers can tell apart, without the yellow that white swallows (Okabe & Ito 2008).
+pub(super) const COLOURS: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+];
+
+/// The colour of the n-th line, and whether it is dashed: so that each of twelve looks like no other.
+pub(super) fn look(index: usize) -> (RGBColor, bool) {
+    (COLOURS[index % COLOURS.len()], index / COLOURS.len() % 2 == 1)
+}
+
+/// Heights of letters.
+pub(super) const TITLE: u32 = 36;
+pub(super) const NAME: u32 = 29;
+pub(super) const NUMBER: u32 = 26;
+
+/// Width and height in pixels.
+pub(super) type Size = (u32, u32);
+/// From the left and from the top, in pixels.
+pub(super) type At = (f64, f64);
+
+pub(super) type Drawn = std::result::Result<(), DrawingAreaErrorKind<std::io::Error>>;
+
+/// A white sheet in pixels. The same drawing gives the same bytes on every machine: no fonts are asked for their sizes.
+pub(super) struct Sheet<'a>(DrawingArea<SVGBackend<'a>, Shift>);
+
+/// Draws, and returns the SVG.
+///
+/// # Errors
+/// [`Error::Picture`], if plotters fails.
+pub(super) fn svg(picture: &'static str, size: Size, draw: impl FnOnce(&Sheet<'_>) -> Drawn) -> Result<String> {
+    let mut text = String::new();
+    let drawn = {
+        let sheet = Sheet(SVGBackend::with_string(&mut text, size).into_drawing_area());
+        sheet.0.fill(&PAPER).and_then(|()| draw(&sheet)).and_then(|()| sheet.0.present())
+    };
+    match drawn {
+        Ok(()) => Ok(text),
+        Err(error) => Err(Error::Picture { picture, why: format!("it could not be drawn: {error}") }),
+    }
+}
+
+/// Where words stand about their point.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Anchor {
+    /// The point is at the left end.
+    Right,
+    /// The point is at the right end.
+    Left,
+    /// The point is above their middle.
+    Below,
+    /// The point is below their middle.
+    Above,
+    /// Read upwards, the point at their middle.
+    Upwards,
+}
+
+impl Sheet<'_> {
+    /// A line through points; dashed if asked for.
+    pub(super) fn line(&self, points: &[At], colour: RGBColor, width: u32, dashed: bool) -> Drawn {
+        let pixels = points.iter().map(|&at| pixel(at));
+        if dashed {
+            let style = colour.stroke_width(width);
+            return DashedPathElement::new(pixels, 14, 10, style).draw_on(&self.0);
+        }
+        let mut pixels: Vec<_> = pixels.collect();
+        pixels.dedup();
+        self.0.draw(&PathElement::new(pixels, colour.stroke_width(width)))
+    }
+
+    pub(super) fn dot(&self, at: At, radius: u32, colour: RGBColor) -> Drawn {
+        self.0.draw(&Circle::new(pixel(at), radius, colour.filled()))
+    }
+
+    pub(super) fn filled(&self, (left, top): At, (right, bottom): At, colour: RGBColor) -> Drawn {
+        self.0.draw(&Rectangle::new([pixel((left, top)), pixel((right, bottom))], colour.filled()))
+    }
+
+    pub(super) fn frame(&self, (left, top): At, (right, bottom): At, colour: RGBColor) -> Drawn {
+        self.0.draw(&Rectangle::new([pixel((left, top)), pixel((right, bottom))], colour.stroke_width(2)))
+    }
+
+    pub(super) fn words(&self, text: &str, at: At, height: u32, anchor: Anchor, colour: RGBColor) -> Drawn {
+        let (horizontal, vertical) = match anchor {
+            Anchor::Right => (HPos::Left, VPos::Center),
+            Anchor::Left => (HPos::Right, VPos::Center),
+            Anchor::Below => (HPos::Center, VPos::Top),
+            Anchor::Above => (HPos::Center, VPos::Bottom),
+            Anchor::Upwards => (HPos::Center, VPos::Center),
+        };
+        let font = ("sans-serif", height).into_font();
+        let font = if let Anchor::Upwards = anchor { font.transform(FontTransform::Rotate270) } else { font };
+        let style = font.color(&colour).pos(Pos::new(horizontal, vertical));
+        self.0.draw(&Text::new(printable(text), pixel(at), style))
+    }
+
+    /// A title in one line, as large as fits into the width.
+    pub(super) fn title(&self, text: &str, (width, _): Size) -> Drawn {
+        let text = shortened(text, 110);
+        let room = f64::from(width) - 60.0;
+        let height = f64::from(TITLE) * (room / self::width(&text, TITLE)).min(1.0);
+        self.words(&text, (30.0, 40.0), height as u32, Anchor::Right, INK)
+    }
+}
+
+/// Lines as elements: plotters' own dashes are of series.
+struct DashedPathElement {
+    pieces: Vec<[(i32, i32); 2]>,
+    style: ShapeStyle,
+}
+
+impl DashedPathElement {
+    fn new(points: impl Iterator<Item = (i32, i32)>, dash: i32, gap: i32, style: ShapeStyle) -> Self {
+        let (dash, gap) = (f64::from(dash), f64::from(gap));
+        let points: Vec<(f64, f64)> = points.map(|(x, y)| (f64::from(x), f64::from(y))).collect();
+        let mut pieces = Vec::new();
+        let mut phase = 0.0;
+        for ends in points.windows(2) {
+            let (from, to) = (ends[0], ends[1]);
+            let length = (to.0 - from.0).hypot(to.1 - from.1);
+            let mut walked = 0.0;
+            while walked < length {
+                let is_ink = phase < dash;
+                let rest = if is_ink { dash - phase } else { dash + gap - phase };
+                let next = (walked + rest).min(length);
+                if is_ink {
+                    let at = |walked: f64| {
+                        let share = walked / length;
+                        pixel((from.0 + share * (to.0 - from.0), from.1 + share * (to.1 - from.1)))
+                    };
+                    pieces.push([at(walked), at(next)]);
+                }
+                phase = (phase + next - walked) % (dash + gap);
+                walked = next;
+            }
+        }
+        Self { pieces, style }
+    }
+
+    fn draw_on(self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Drawn {
+        self.pieces.into_iter().try_for_each(|piece| area.draw(&PathElement::new(piece, self.style)))
+    }
+}
+
+fn pixel((x, y): At) -> (i32, i32) {
+    // `as` holds what is beyond at the ends of i32, and NaN at 0.
+    (x.round() as i32, y.round() as i32)
+}
+
+/// How wide words are, about: half of a letter's height for most of them.
+pub(super) fn width(text: &str, height: u32) -> f64 {
+    let letter = |letter: char| if letter.is_ascii() || letter < '\u{2E80}' { 0.56 } else { 1.0 };
+    f64::from(height) * text.chars().map(letter).sum::<f64>()
+}
+
+/// At most so many letters.
+pub(super) fn shortened(text: &str, letters: usize) -> String {
+    if text.chars().count() <= letters {
+        return text.to_owned();
+    }
+    text.chars().take(letters.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// XML has no place for control characters.
+fn printable(text: &str) -> String {
+    let fit =
+        |letter: char| if letter.is_control() || matches!(letter, '\u{FFFE}' | '\u{FFFF}') { ' ' } else { letter };
+    text.chars().map(fit).collect()
+}

@@ -1,0 +1,148 @@
+//! The path of a linear layer as a `PathRun`: the same points, with what every path records.
+
+use candle_core::{Device, Result as CandleResult, Tensor, Var};
+use candle_nn::{Linear, Module, Optimizer, loss};
+use l1_core::{Ended, Error, Fista, Grouping, LinearPath, ParamsFista, Path, PathRun, Regularized, Rule, Visitor};
+
+use crate::{
+    fista::khan_inputs,
+    models::{Fixture, assert_close, flat},
+};
+
+struct Model {
+    fc: Linear,
+    rule: Rule,
+    vars: Vec<Var>,
+    x: Tensor,
+    y: Tensor,
+}
+
+impl Regularized for Model {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
+        visitor.field("fc", self.rule, &self.fc)
+    }
+}
+
+impl Model {
+    fn of(rule: Rule, x: &Tensor, y: &Tensor, outputs: usize) -> Self {
+        let zeros = |shape: &[usize]| Var::zeros(shape, candle_core::DType::F64, &Device::Cpu).unwrap();
+        let vars = vec![zeros(&[outputs, x.dim(1).unwrap()]), zeros(&[outputs])];
+        let fc = Linear::new(vars[0].as_tensor().clone(), Some(vars[1].as_tensor().clone()));
+        Self { fc, rule, vars, x: x.clone(), y: y.clone() }
+    }
+
+    /// The diabetes data.
+    fn diabetes(rule: Rule) -> Self {
+        let fixture = Fixture::load("sklearn.safetensors");
+        Self::of(rule, fixture.tensor("x"), &fixture.tensor("y").unsqueeze(1).unwrap(), 1)
+    }
+
+    fn squares(&self, scores: &Tensor) -> CandleResult<Tensor> {
+        loss::mse(scores, &self.y)
+    }
+
+    fn run(&self, path: &Path) -> l1_core::Result<PathRun> {
+        let layer = LinearPath::new(&self.fc, &self.x).tolerance(1e-8);
+        path.run_linear(&layer, &self.regularizer()?, |scores| self.squares(scores), |_| Ok(()))
+    }
+}
+
+#[test]
+fn it_has_the_points_that_a_path_by_an_optimizer_has() {
+    for rule in [Rule::l1(1.0), Rule::l1(0.7).l2(0.01), Rule::l1(1.0).group(Grouping::Input)] {
+        let model = Model::diabetes(rule);
+        let path = Path::descending(12, 0.01);
+        let fast = model.run(&path).unwrap();
+        let loss = || model.squares(&model.fc.forward(&model.x)?);
+        let slow = path.run(&model.regularizer().unwrap(), &model.vars, loss, |fit| {
+            let params = ParamsFista::new(fit.regularizer().clone(), loss);
+            let _ = Fista::new(model.vars.clone(), params)?.minimize(1e-7, 100_000)?;
+            Ok(())
+        });
+        let slow = slow.unwrap();
+        let (top, other) = (fast.scale_max.unwrap(), slow.scale_max.unwrap());
+        assert!((top / other - 1.0).abs() < 1e-8, "{top} {other}");
+        assert!((fast.empty_loss.unwrap() / slow.empty_loss.unwrap() - 1.0).abs() < 1e-10);
+        for (fast, slow) in fast.points.iter().zip(&slow.points).skip(1) {
+            assert_eq!((fast.nonzeros, fast.entries, fast.living()), (slow.nonzeros, slow.entries, slow.living()));
+            assert!((fast.objective / slow.objective - 1.0).abs() < 1e-9, "{} {}", fast.objective, slow.objective);
+            let (fast, slow) = (&fast.fields[0], &slow.fields[0]);
+            assert_eq!((&fast.path, fast.zeros, fast.groups), (&slow.path, slow.zeros, slow.groups));
+            assert!((fast.lambda / slow.lambda - 1.0).abs() < 1e-8);
+        }
+        assert_eq!((fast.points.len(), slow.points.len()), (12, 12));
+    }
+}
+
+#[test]
+fn every_point_can_be_put_back_and_is_there_when_it_is_scored() {
+    let (x, y) = khan_inputs();
+    let model = Model::of(Rule::l1(1.0), &x, &y, 4);
+    let layer = LinearPath::new(&model.fc, &model.x);
+    let cross_entropy = |scores: &Tensor| loss::cross_entropy(scores, &model.y);
+    let run = Path::descending(10, 0.1).run_linear(&layer, &model.regularizer().unwrap(), cross_entropy, |fit| {
+        fit.held_out(cross_entropy(&model.fc.forward(&model.x)?)?.to_scalar::<f64>()?);
+        Ok(())
+    });
+    let run = run.unwrap();
+    assert_close("the last point", &flat(&model.vars[0]), &last(&run), 0.0);
+    for point in &run.points {
+        // The sums of the layer's own forward are in another order.
+        assert!((point.held_out().unwrap() - point.loss).abs() < 1e-12);
+    }
+    run.restore(4, &model.vars).unwrap();
+    let loss = cross_entropy(&model.fc.forward(&x).unwrap()).unwrap().to_scalar::<f64>().unwrap();
+    assert!((loss - run.points[4].loss).abs() < 1e-12);
+    let alive = run.coefficients("fc.weight").unwrap().lines.iter().filter(|line| line.values[4] != 0.0).count();
+    assert_eq!(alive, run.points[4].nonzeros);
+}
+
+/// The weights of the last point.
+fn last(run: &PathRun) -> Vec<f64> {
+    let coefficients = run.coefficients("fc.weight").unwrap();
+    let mut all = vec![0.0; coefficients.shape.iter().product()];
+    for line in &coefficients.lines {
+        all[line.entry] = *line.values.last().unwrap();
+    }
+    all
+}
+
+#[test]
+fn rules_end_it() {
+    let model = Model::diabetes(Rule::l1(1.0));
+    let run = model.run(&Path::descending(50, 0.001).max_nonzeros(4)).unwrap();
+    assert_eq!(run.ended, Ended::Nonzeros { limit: 4 });
+    let (last, before) = run.points.split_last().unwrap();
+    assert!(last.nonzeros > 4 && before.iter().all(|point| point.nonzeros <= 4) && run.points.len() < 50);
+}
+
+#[test]
+fn the_scale_of_a_field_multiplies_beside_that_of_the_whole() {
+    let model = Model::diabetes(Rule::l1(1.0));
+    let mut regularizer = model.regularizer().unwrap();
+    let layer = LinearPath::new(&model.fc, &model.x).tolerance(1e-8);
+    let squares = |scores: &Tensor| model.squares(scores);
+    regularizer.set_scale(2.0).unwrap();
+    let of_field = Path::grid([10.0]).of("fc").run_linear(&layer, &regularizer, squares, |_| Ok(())).unwrap();
+    let of_whole = Path::grid([20.0]).run_linear(&layer, &regularizer, squares, |_| Ok(())).unwrap();
+    assert_eq!((of_field.points[0].fields[0].lambda, of_whole.points[0].fields[0].lambda), (20.0, 20.0));
+    assert_eq!(of_field.points[0].objective, of_whole.points[0].objective);
+    let error = Path::grid([1.0]).of("nowhere").run_linear(&layer, &regularizer, squares, |_| Ok(())).unwrap_err();
+    assert!(matches!(error, Error::UnknownField { .. }), "{error}");
+}
+
+#[test]
+fn what_fails_in_the_middle_keeps_the_points_before() {
+    let model = Model::diabetes(Rule::l1(1.0));
+    let layer = LinearPath::new(&model.fc, &model.x);
+    let squares = |scores: &Tensor| model.squares(scores);
+    let error = Path::descending(10, 0.1).run_linear(&layer, &model.regularizer().unwrap(), squares, |fit| {
+        if fit.index() == 3 { Err(Error::LossShape { found: (2, 3).into() }) } else { Ok(()) }
+    });
+    match error.unwrap_err() {
+        Error::Path { index: 3, so_far, .. } => assert_eq!(so_far.points.len(), 3),
+        error => panic!("{error}"),
+    }
+    let error = model.run(&Path::ascending(0.1, 1.5)).unwrap_err();
+    assert!(error.to_string().contains("Path::descending"), "{error}");
+}
