@@ -366,7 +366,7 @@ fn a_controller_keeps_the_khan_budget_and_ends_where_the_search_does() {
     for _ in 0..3500 {
         controller.step(&mut opt, &model.loss().unwrap().backward().unwrap()).unwrap();
     }
-    // Where the model was not quite at rest when it was counted last, λ is off by some percent.
+    // The model was not quite at rest when it was counted: λ is off by some percent (1500 steps: 29 %, 3000: 11 %).
     let online = opt.regularizer().scale();
     assert!((online / by_search.scale).ln().abs() < 0.2, "{online} {}", by_search.scale);
     let reached = controller.finish(opt.regularizer(), &vars, || model.loss(), |fit| model.solve(fit)).unwrap();
@@ -476,9 +476,10 @@ fn a_controller_holds_its_scale_after_its_steps() {
         controller.update(&mut regularizer).unwrap();
         scales.push(regularizer.scale());
     }
-    // The weights stay dense, so the scale rises by 0.1·2 in the logarithm (ln(102/3) is more than 2) while it is moved.
-    for pair in scales[..5].windows(2) {
-        assert!((pair[1] / pair[0] - 0.2f64.exp()).abs() < 1e-12, "{scales:?}");
+    // The weights stay dense, and ln(102/3) counts as 1.
+    for (index, pair) in scales[..5].windows(2).enumerate() {
+        let gain = 0.1 * (1.0 - (index as f64 + 2.0) / 5.0);
+        assert!((pair[1] / pair[0] - gain.exp()).abs() < 1e-12, "{scales:?}");
     }
     assert_eq!(scales[4..], [scales[4]; 4]);
 }
@@ -496,7 +497,7 @@ fn what_a_controller_cannot_be_told_is_refused() {
     refused(budget.online(ParamsOnline { ramp: 101, ..params }), "ramp");
     refused(budget.online(ParamsOnline { every: 0, ..params }), "every");
     refused(budget.online(ParamsOnline { gain: 0.0, ..params }), "gain");
-    refused(budget.online(ParamsOnline { damping: f64::NAN, ..params }), "damping");
+    refused(budget.online(ParamsOnline { gain: f64::NAN, ..params }), "gain");
     // What only the model can tell comes at the first step.
     let model = Separable::new();
     let mut regularizer = model.regularizer().unwrap();
@@ -517,8 +518,8 @@ fn the_target_follows_zhu_and_guptas_cubic_during_the_ramp() {
     for step in 1..=12 {
         controller.update(&mut regularizer).unwrap();
         let target = if step < 10 { 34.0 + (102.0 - 34.0) * (1.0 - f64::from(step) / 10.0).powi(3) } else { 34.0 };
-        // 102 live all the time, so that nothing is damped.
-        let change = 0.5 * (102.0 / target).ln();
+        // 102 live all the time, and the gain falls to 0; a gap of more than 1 counts as 1.
+        let change = 0.5 * (1.0 - f64::from(step) / 12.0) * (102.0 / target).ln().min(1.0);
         assert!(((regularizer.scale() / before).ln() - change).abs() < 1e-12, "step {step}");
         before = regularizer.scale();
     }

@@ -25,23 +25,20 @@ pub struct ParamsOnline {
     pub ramp: u64,
     /// How many steps lie between two counts, each of which reads the weights once; λ moves after each. 10 at first, ≥ 1.
     pub every: u64,
-    /// By how much ln λ moves at a count, for each unit by which ln(living) is above its target. 0.1 at first; finite and > 0.
+    /// By how much ln λ moves at a count, for each unit by which ln(living) is above its target; it falls linearly to 0 over `steps`. 0.1 at
+    /// first; finite and > 0. Less of it where weights are slow to follow: λ then swings, for many entries near 0 follow at once.
     pub gain: f64,
-    /// By how much ln λ moves at a count, for each unit by which ln(living) has moved since the count before: what is on its way
-    /// already is not driven further. 0.25 at first; finite and ≥ 0. It has to be below 1 over the share by which the count falls when λ
-    /// rises by 1 %, or λ swings.
-    pub damping: f64,
 }
 
 impl ParamsOnline {
-    /// A ramp of a third of `steps`, a count every 10 steps, gain 0.1, damping 0.25.
+    /// A ramp of a third of `steps`, a count every 10 steps, gain 0.1.
     #[must_use]
     pub fn new(steps: u64) -> Self {
-        Self { steps, ramp: steps / 3, every: 10, gain: 0.1, damping: 0.25 }
+        Self { steps, ramp: steps / 3, every: 10, gain: 0.1 }
     }
 
     fn check(&self) -> Result<()> {
-        let Self { steps, ramp, every, gain, damping } = *self;
+        let Self { steps, ramp, every, gain } = *self;
         let refuse = |name, value, expected| Err(Error::InvalidParameter { name, value, expected });
         if steps == 0 {
             return refuse("steps", 0.0, "at least 1");
@@ -55,21 +52,18 @@ impl ParamsOnline {
         if !(gain > 0.0 && gain.is_finite()) {
             return refuse("gain", gain, "finite and > 0");
         }
-        if !crate::penalty::is_strength(damping) {
-            return refuse("damping", damping, crate::penalty::STRENGTH);
-        }
         Ok(())
     }
 }
 
 /// Keeps a [`Budget`] while a model is trained: counts every few steps, and raises λ where too much lives, lowers it where too little does.
 ///
-/// What is moved is the logarithm of the scale (of the field, with [`Budget::of`]), by integral control:
+/// What is moved is the logarithm of the scale (of the field, with [`Budget::of`]), by integral control whose gain falls to 0:
 ///
-/// `ln s ← ln s + gain·ln(living/target) + damping·ln(living/living before)`
+/// `ln s ← ln s + gain·(1 − k/steps)·ln(living/target)`, the last factor bounded to ±1,
 ///
-/// bounded to ±ln 2, and not at all while the count is within the budget after the ramp. It begins at the scale that the regularizer
-/// has, which should rather be too small than too large: a network that has died does not come back. A thousandth of
+/// and not at all while the count is within the budget after the ramp. It begins at the scale that the regularizer has, which should
+/// rather be too small than too large: a network that has died does not come back. A thousandth of
 /// [`lambda_max`](Regularizer::lambda_max) is a start.
 ///
 /// After [`steps`](ParamsOnline::steps) λ stays where it is, so that training ends at a stationary point for this λ. What was counted on the way was
@@ -136,7 +130,7 @@ struct State {
     steps: u64,
     /// The count that training began with.
     first: Option<usize>,
-    /// The count before.
+    /// The last count.
     last: Option<usize>,
     /// The scale that was set last.
     scale: Option<Exact>,
@@ -145,11 +139,8 @@ struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Exact(#[serde(with = "crate::exact")] f64);
 
-/// The farthest that a scale moves at a count: twofold.
-const FARTHEST: f64 = std::f64::consts::LN_2;
-
-/// A gap in ln(living) counts as this at most: a dense network far above its target is not far more than one tenfold above it.
-const WIDEST: f64 = 2.0;
+/// A gap in ln(living) counts as this at most: a dense network is no emergency.
+const WIDEST: f64 = 1.0;
 
 impl Budget {
     /// A controller that keeps this budget while a model is trained.
@@ -216,14 +207,14 @@ impl Controller {
 
     /// By how much ln s moves at a count.
     fn change(&self, goal: &Goal, living: usize) -> f64 {
-        let ParamsOnline { ramp, gain, damping, .. } = self.params;
+        let ParamsOnline { steps, ramp, gain, .. } = self.params;
         if self.state.steps >= ramp && goal.side(living).is_eq() {
             return 0.0;
         }
+        // An empty model counts as half an entry.
         let log = |count: f64| count.max(0.5).ln();
         let gap = log(living as f64) - log(self.target(goal));
-        let moved = self.state.last.map_or(0.0, |last| log(living as f64) - log(last as f64));
-        (gain * gap.clamp(-WIDEST, WIDEST) + damping * moved).clamp(-FARTHEST, FARTHEST)
+        gain * (1.0 - self.state.steps as f64 / steps as f64) * gap.clamp(-WIDEST, WIDEST)
     }
 
     /// How many are to live at this step.

@@ -10,6 +10,7 @@ use crate::{
     kernel::{self, Stays},
     lent::Lent,
     path::{Grid, Walk},
+    progress::Progress,
 };
 
 /// Where the first scale of a search from the dense side lies below the one that empties the field that lasts longest.
@@ -62,7 +63,8 @@ impl Budget {
         };
         path.field = self.field.clone();
         path.keep_weights = true;
-        let walk = Walk::new(regularizer, &path, vars, direction, loss, fit)?;
+        let mut walk = Walk::new(regularizer, &path, vars, direction, loss, fit)?;
+        walk.progress = Some(Progress::new("budget", None));
         let (in_a_row, confirmed) = ((Side::Equal, 0), Vec::new());
         let mut search =
             Search { budget: self, goal, walk, vars, direction, denser: None, sparser: None, in_a_row, confirmed };
