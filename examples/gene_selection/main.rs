@@ -36,6 +36,12 @@ struct Args {
     /// Pairs of halves of the stability selection [default: 50, quick: 10]
     #[arg(long, value_parser = run::count)]
     pairs: Option<usize>,
+    /// Most steps of the other method
+    #[arg(long, default_value_t = 2000, value_parser = run::count)]
+    steps: usize,
+    /// Its learning rate at the start; it falls to 0
+    #[arg(long, default_value_t = 0.2, value_parser = run::positive)]
+    lr: f64,
     /// From which the folds and the halves follow
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -72,8 +78,7 @@ fn main() -> Result<()> {
 
     println!("\n== 3. The same λ by another method\n");
     let lambda = path.points[chosen].scale;
-    let tolerance = if args.options.quick { 1e-2 } else { 1e-6 };
-    let trained = twice::train(&train, lambda, 2000, 0.2, tolerance)?;
+    let trained = twice::train(&train, lambda, args.steps as u64, args.lr, TOLERANCE)?;
     println!(
         "ProxAdamW, {} steps from zero: violation {:.1e}, and no weight differs from the path's by more",
         trained.steps, trained.violation
