@@ -208,7 +208,7 @@ impl Outcome {
     }
 }
 
-/// The first images, each pixel with mean 0 over those to learn from: the loss is the flatter the more the pixels have in common.
+/// The first images, each pixel with mean 0 over those to learn from: what all images have in common would make the loss steep in one direction alone.
 fn centred(data: Mnist, rows: usize) -> Result<Mnist> {
     let Mnist { train, test } = data;
     let train = train.first(rows)?;
