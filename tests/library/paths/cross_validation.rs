@@ -150,7 +150,7 @@ fn scored(scales: &[f64], scores: &[&[f64]]) -> l1_core::Result<CrossValidated> 
         let path = Path::grid(scales[..scores.len()].iter().copied());
         path.run(
             &model.regularizer()?,
-            &[model.weight.clone()],
+            std::slice::from_ref(&model.weight),
             || model.weight.sqr()?.sum_all(),
             |fit| {
                 fit.held_out(scores[fit.index()]);
@@ -237,7 +237,7 @@ fn path_of(fold: &Fold, path: &Path, metric: Option<&str>) -> l1_core::Result<Pa
     let model = Single::new(&[fold.index() as f64], DType::F64, Rule::l1(1.0));
     path.run(
         &model.regularizer()?,
-        &[model.weight.clone()],
+        std::slice::from_ref(&model.weight),
         || model.weight.sqr()?.sum_all(),
         |fit| {
             if let Some(metric) = metric {
