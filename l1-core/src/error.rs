@@ -1099,6 +1099,49 @@ pub enum Error {
         why: String,
     },
 
+    /// A [`Budget`](crate::Budget) that no model of this kind can keep.
+    ///
+    /// Cause: a share outside (0, 1), a number of 0 or above all there are, groups where no penalty has groups, or a field without λ.
+    ///
+    /// Cure: what the message says. A share is no percentage: 90 % are `Budget::zeros(0.9)`.
+    #[error("{budget}: {why}")]
+    InvalidBudget {
+        /// What was asked for.
+        budget: String,
+        /// What was expected.
+        why: String,
+    },
+
+    /// A text is not what a [`Controller`](crate::Controller) notes.
+    ///
+    /// Cause: the note of a checkpoint that was saved without [`to_note`](crate::Controller::to_note), or with more than that in it.
+    ///
+    /// Cure: `Checkpoint::save_with_note(.., &controller.to_note())`; where the note holds more, give `resume` its part alone.
+    #[error("no note of a controller: {why}. Save with `Checkpoint::save_with_note(.., &controller.to_note())`")]
+    InvalidNote {
+        /// What was found.
+        why: String,
+    },
+
+    /// No scale that was tried keeps the [`Budget`](crate::Budget). The fits are in `so_far`.
+    ///
+    /// Cause: counts jump: two entries or groups leave together, or many at once where a network's layer dies; or entries whose gradient is
+    /// always 0 leave at any λ. Or fits that stop early count what is not there at the solution.
+    ///
+    /// Cure: take a neighbour (`so_far.restore(neighbour.index, &vars)`), or allow some distance ([`Budget::within`](crate::Budget::within)); let the fits
+    /// go on until they are stationary ([`Budget::certified`](crate::Budget::certified)).
+    #[error("{budget}: not reached in {} fits; {}. Take one of these, or a tolerance: `within`", so_far.points.len(), Error::neighbours(*denser, *sparser))]
+    BudgetUnreached {
+        /// What was asked for.
+        budget: String,
+        /// The fit with the next larger number of living entries or groups.
+        denser: Option<crate::BudgetNeighbour>,
+        /// The fit with the next smaller one.
+        sparser: Option<crate::BudgetNeighbour>,
+        /// Every fit, sorted by scale.
+        so_far: Box<crate::PathRun>,
+    },
+
     /// candle's own error, passed on as it is.
     ///
     /// Cause: an operation of candle failed: shapes that do not go together, a device that is out of memory, a file

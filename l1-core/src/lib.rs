@@ -62,6 +62,7 @@
 //! | how it went | [`History`]: zeros, deaths and revivals of groups, what moved the weights, weights that hop around 0 |
 //! | see it | `plot` (feature `plot`): coefficient paths, cross-validation, stability, training, weight maps |
 //! | choose λ | [`Regularizer::lambda_max`]; [`Path`], [`PathRun`]; [`CrossValidation`]; [`StabilitySelection`] |
+//! | λ for a number of zeros | [`Budget`]: [`BudgetReached`], [`Controller`] |
 //! | λ that changes while training | [`Schedules`], [`Schedule`], [`Phases`]; [`Regularizer::freeze_support`] |
 //! | a whole path of one `Linear` | [`LinearPath`], [`LinearPoint`] |
 //! | stop and go on | [`Checkpoint`] |
@@ -72,6 +73,7 @@
 //!
 //! `derive` (on by default): the macro. `plot`: pictures of results. `progress`: bars on stderr for paths, cross-validation and stability selection, where it is a terminal. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
 
+mod budget;
 mod by_name;
 mod certificate;
 mod checkpoint;
@@ -124,6 +126,7 @@ mod traced;
 mod variables;
 mod visitor;
 
+pub use budget::{Budget, BudgetNeighbour, BudgetReached, Controller, ParamsOnline};
 pub use certificate::{
     DataGradients, Distance, MeanGradients, ParamsStationarity, Stationarity, StationarityRow, ZeroTest,
 };

@@ -63,7 +63,7 @@ where
     }
 
     /// The penalized parameters that a large enough scale empties, with the penalty at scale 1.
-    fn emptied(&self) -> impl Iterator<Item = (&Param, Penalty)> {
+    pub(crate) fn emptied(&self) -> impl Iterator<Item = (&Param, Penalty)> {
         let moved = self.field.as_deref().map(|field| self.regularizer.below(field).unwrap_or_default());
         let params = self.regularizer.params().iter().enumerate();
         let params = params.filter(move |(index, _)| moved.as_ref().is_none_or(|moved| moved.contains(index)));

@@ -54,6 +54,20 @@ impl Grid {
             Self::Given(scales) => given(scales),
         }
     }
+
+    /// All scales in their order.
+    ///
+    /// * `largest`: the scale that empties everything, for a descending grid.
+    pub(crate) fn scales(&self, largest: f64) -> Vec<f64> {
+        match self {
+            Self::Given(scales) => scales.clone(),
+            Self::Descending { points, ratio } => descending(largest, *points, *ratio),
+            Self::Ascending { first, factor, max_points } => {
+                let rising = std::iter::successors(Some(*first), |scale| Some(scale * factor));
+                [0.0].into_iter().chain(rising).take(*max_points).collect()
+            }
+        }
+    }
 }
 
 fn check(holds: bool, rule: &'static str, why: impl Fn() -> String) -> Result<()> {

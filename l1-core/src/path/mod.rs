@@ -19,7 +19,7 @@ pub use coefficients::{CoefficientLine, Coefficients};
 pub use fit::Fit;
 pub(crate) use fit::HELD_OUT;
 pub use grid::Direction;
-use grid::Grid;
+pub(crate) use grid::Grid;
 pub use run::{Certificate, Ended, PathField, PathPoint, PathRun};
 pub(crate) use table::{quoted, significant};
 pub(crate) use walk::Walk;

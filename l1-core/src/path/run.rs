@@ -134,6 +134,8 @@ pub enum Ended {
         /// The point at which it was lowest.
         best: usize,
     },
+    /// A search came to what was asked for: [`Budget`](crate::Budget).
+    Budget,
     /// An error came in between: [`Error::Path`].
     Failed,
 }

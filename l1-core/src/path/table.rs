@@ -96,6 +96,7 @@ impl fmt::Display for Ended {
             Self::Explained { share } => write!(f, "ended with {:.2} % of the loss explained", 100.0 * share),
             Self::Gain { gain } => write!(f, "ended at a gain of {}", small(*gain)),
             Self::Patience { metric, best } => write!(f, "ended without a lower {metric} than at point {best}"),
+            Self::Budget => f.write_str("ended within the budget"),
             Self::Failed => f.write_str("ended by an error"),
         }
     }

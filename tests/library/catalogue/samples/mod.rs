@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Linear, Module, VarBuilder, VarMap};
 use l1_core::{Error, Regularized};
 
+mod budgets;
 mod by_hand;
 mod certificates;
 mod checkpoints;
@@ -31,7 +32,7 @@ pub struct Stage {
 }
 
 /// From the first line of a program to its last.
-pub const STAGES: [Stage; 12] = [
+pub const STAGES: [Stage; 13] = [
     Stage {
         when: "While a model is collected",
         source: include_str!("collecting.rs"),
@@ -128,6 +129,11 @@ pub const STAGES: [Stage; 12] = [
         ],
     },
     Stage { when: "Linear paths", source: include_str!("linear_paths.rs"), samples: &[linear_paths::no_linear_path] },
+    Stage {
+        when: "Budgets",
+        source: include_str!("budgets.rs"),
+        samples: &[budgets::invalid_budget, budgets::budget_unreached, budgets::invalid_note],
+    },
     Stage {
         when: "Checkpoints",
         source: include_str!("checkpoints.rs"),
