@@ -287,3 +287,9 @@ fn a_panic_of_a_fold_goes_on_in_the_caller() {
         assert_eq!(payload.downcast_ref::<&str>(), Some(&"a fold of mine"), "{threads} threads");
     }
 }
+
+#[test]
+fn a_fold_number_at_the_end_of_its_type_is_refused() {
+    let folds = CrossValidation::assignments([0, usize::MAX]).folds(2);
+    assert!(matches!(folds, Err(l1_core::Error::InvalidFolds { .. })));
+}
