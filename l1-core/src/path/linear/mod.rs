@@ -15,7 +15,7 @@
 
 use std::ops::ControlFlow;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use candle_nn::Linear;
 
 use crate::{Error, ParamPath, Penalty, Regularizer, Result};
@@ -225,6 +225,12 @@ impl<'a> LinearPath<'a> {
     ) -> Result<()> {
         let (path, _) = self.penalty(regularizer)?;
         let (outputs, inputs) = self.weight.dims2()?;
+        let dtypes = [Some(self.weight), self.bias].into_iter().flatten().map(Tensor::dtype);
+        if let Some(dtype) = dtypes.into_iter().find(|dtype| !matches!(dtype, DType::F32 | DType::F64)) {
+            let why =
+                format!("the layer's dtype is {dtype:?}, which cannot hold a certified solution (expected F32 or F64)");
+            return Err(refused(path.as_str(), why));
+        }
         if self.inputs.rank() == 2 && self.inputs.dims()[1] != inputs {
             let (found, weight) = (self.inputs.dims(), self.weight.dims());
             return Err(refused("inputs", format!("shape {found:?} (expected n × {inputs}, beside W of {weight:?})")));
@@ -238,7 +244,10 @@ impl<'a> LinearPath<'a> {
         let mut solver = Solver::new(columns, loss, outputs, &intercept, &unit)?;
         solver.empty(&unit, 1e-2 * self.tolerance)?;
 
-        let scale_max = scale_max(&path, &unit, &charge, solver.gradients())?;
+        let v = solver.gradients();
+        let largest = v.chunks_exact(unit.size).map(norm).fold(0.0, f64::max);
+        let scale_max = if largest <= solver.rounding() { 0.0 } else { scale_max(&path, &unit, &charge, v)? };
+        let charge = |scale: f64| Ok::<_, Error>(charge(scale)?.beside(largest));
         let mut before = scale_max;
         for scale in to.scales(&Empty { scale_max, loss: solver.loss_of_scores() })? {
             to.goes_to(scale);
@@ -349,15 +358,16 @@ fn scale_max(path: &ParamPath, unit: &Charge, charge: &impl Fn(f64) -> Result<Ch
     if unit.holds_every_zero() {
         return Ok(0.0);
     }
+    // What nothing holds and stays all the same, as a sign does: no scale is too small for it.
+    let nothing = charge(0.0)?;
     let mut largest = 0.0;
     let mut at_largest = None;
     for v in v.chunks_exact(unit.size) {
         let leaves = |charge: &Charge| charge.leaves(v, || 0.0, 0.0);
-        if at_largest.as_ref().is_some_and(|at: &Charge| !leaves(at)) || v.iter().all(|v| *v == 0.0) {
+        if at_largest.as_ref().is_some_and(|at: &Charge| !leaves(at)) || !leaves(&nothing) {
             continue;
         }
-        let norm = v.iter().map(|v| v * v).sum::<f64>().sqrt();
-        let (mut low, mut high) = (largest, 2.0 * norm / unit.weakest() + largest);
+        let (mut low, mut high) = (largest, 2.0 * norm(v) / unit.weakest() + largest);
         while leaves(&charge(high)?) {
             high *= 2.0;
         }
@@ -371,6 +381,10 @@ fn scale_max(path: &ParamPath, unit: &Charge, charge: &impl Fn(f64) -> Result<Ch
         (largest, at_largest) = (high, Some(charge(high)?));
     }
     Ok(largest)
+}
+
+fn norm(v: &[f64]) -> f64 {
+    v.iter().map(|v| v * v).sum::<f64>().sqrt()
 }
 
 fn refused(path: impl Into<ParamPath>, why: String) -> Error {

@@ -26,6 +26,8 @@ pub(super) struct Solver<'f> {
     at: Position,
     newton: Newton,
     pulls: Pulls,
+    /// What rounding may leave of a gradient when the intercept is fitted.
+    rounding: f64,
     /// Gradients of columns with their means, k numbers each: of the columns that `pulls` has asked.
     v: Vec<f64>,
 }
@@ -83,12 +85,14 @@ impl<'f> Solver<'f> {
             return Err(Error::NonFiniteLoss { value: at.value, place });
         }
         let is_free = matches!(intercept, Intercept::Free(_));
+        let rounding = if is_free { rounding(&columns, &mut loss, &at, outputs)? } else { 0.0 };
         Ok(Self {
             outputs,
             is_free,
             newton: Newton::new(&columns, outputs, is_free),
             pulls: Pulls::new(&columns, outputs, charge.size > 1),
             v: vec![0.0; columns.count * outputs],
+            rounding,
             at,
             columns,
             loss,
@@ -124,6 +128,11 @@ impl<'f> Solver<'f> {
         Ok(())
     }
 
+    /// Gradients up to here are what rounding has left of a loss that the intercept alone makes least.
+    pub(super) fn rounding(&self) -> f64 {
+        self.rounding
+    }
+
     /// The loss where the path has come to.
     pub(super) fn loss_of_scores(&self) -> f64 {
         self.at.value
@@ -153,7 +162,7 @@ impl<'f> Solver<'f> {
             if violation <= tolerance {
                 // The rule may be wrong.
                 violation = self.violation_of_all(charge);
-                if violation <= tolerance {
+                if violation <= tolerance && !self.has_more(charge, &mut working)? {
                     break;
                 }
                 self.admit(charge, charge, &mut working);
@@ -193,6 +202,19 @@ impl<'f> Solver<'f> {
         }
         let violation = self.violation_of_all(charge);
         Ok(Outcome { violation, loss: self.at.value, penalty: self.at.penalty(charge, &self.at.support) })
+    }
+
+    /// Whether a step leaves a zero that is stationary, as every zero is where the slope at 0 is infinite: then the distance says nothing of it.
+    /// Each unit is tried once.
+    fn has_more(&mut self, charge: &Charge, working: &mut Working) -> Result<bool> {
+        if !charge.holds_every_zero() {
+            return Ok(false);
+        }
+        self.newton.refresh(&mut self.loss, &self.at)?;
+        self.admit(charge, charge, working);
+        let known = working.active.len();
+        self.activate(charge, working);
+        Ok(working.active.len() > known)
     }
 
     fn step(&mut self, charge: &Charge, active: &mut Vec<usize>, candidates: &[usize], tolerance: f64) -> Result<Step> {
@@ -293,4 +315,17 @@ impl<'f> Solver<'f> {
             asked as f64 / count as f64
         )
     }
+}
+
+/// A gradient is a sum over a column and θ, and where the intercept cancels most of θ it leaves some units in the last place of what θ was:
+/// by Cauchy & Schwarz no more than `‖x‖·‖θ‖` of these, the intercept not fitted yet, or 0.
+fn rounding(columns: &Columns, loss: &mut Loss<'_>, at: &Position, outputs: usize) -> Result<f64> {
+    const UNITS: f64 = 32.0;
+    let mut theta = Vec::new();
+    loss.evaluate(&vec![0.0; outputs * columns.length], &mut theta)?;
+    let norm = |theta: &[f64]| theta.iter().map(|theta| theta * theta).sum::<f64>().sqrt();
+    let of_column = |column| columns.norm(column).hypot(columns.mean(column) * (columns.rows as f64).sqrt());
+    let widest = (0..columns.count).map(of_column).fold(0.0, f64::max);
+    let size = norm(&theta).max(norm(&at.theta));
+    Ok(if size.is_finite() { UNITS * loss.ulp() * widest * size } else { 0.0 })
 }
