@@ -150,7 +150,7 @@ fn what_fails_in_the_middle_keeps_the_points_before() {
 }
 
 fn matrix<const N: usize>(rows: &[[f64; N]]) -> Tensor {
-    Tensor::new(rows, &Device::Cpu).unwrap()
+    Tensor::from_vec(rows.concat(), (rows.len(), N), &Device::Cpu).unwrap()
 }
 
 /// Four examples of two inputs, both of which matter.
@@ -230,4 +230,25 @@ fn layers_of_half_numbers_are_refused() {
         assert!(matches!(error, Error::NoLinearPath { .. }), "{error}");
         assert!(error.to_string().contains(&format!("{dtype:?}")), "{error}");
     }
+}
+
+#[test]
+fn a_certificate_names_where_the_worst_is() {
+    let model = small_model();
+    let at = |run: &PathRun| {
+        let certificate = &run.points[0].certificate;
+        (certificate.path.clone().unwrap().to_string(), certificate.place.clone().unwrap().to_string())
+    };
+    // One step of many: what is left is somewhere, and the certificate that knows nothing of the solver finds it there.
+    let hard = |scores: &Tensor| scores.sub(&model.y)?.sqr()?.powf(0.75)?.mean_all();
+    let layer = LinearPath::new(&model.fc, &model.x).tolerance(1e-12).max_iterations(1);
+    let mut regularizer = model.regularizer().unwrap();
+    regularizer.set_scale(0.01).unwrap();
+    let run = Path::grid([0.01]).run_linear(&layer, &regularizer, hard, |_| Ok(())).unwrap();
+    let loss = hard(&model.fc.forward(&model.x).unwrap()).unwrap();
+    let found = regularizer.stationarity(&loss.backward().unwrap()).unwrap();
+    let worst = found.worst().unwrap();
+    let expected = (worst.path.to_string(), worst.distance.place.clone().unwrap().to_string());
+    assert!(run.points[0].certificate.relative > 1e-6);
+    assert_eq!(at(&run), expected);
 }

@@ -32,11 +32,22 @@ pub(super) struct Solver<'f> {
     v: Vec<f64>,
 }
 
+/// A coordinate of the problem.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Coordinate {
+    /// The intercept's, of one output.
+    Intercept(usize),
+    /// The first of a unit of weights.
+    Weight { column: usize, output: usize },
+}
+
 /// What a fit ended with.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome {
     /// The largest relative distance.
     pub(super) violation: f64,
+    /// Where that is; none if it is 0.
+    pub(super) worst: Option<Coordinate>,
     /// Loss without penalty.
     pub(super) loss: f64,
     pub(super) penalty: f64,
@@ -200,8 +211,8 @@ impl<'f> Solver<'f> {
                 break;
             }
         }
-        let violation = self.violation_of_all(charge);
-        Ok(Outcome { violation, loss: self.at.value, penalty: self.at.penalty(charge, &self.at.support) })
+        let (violation, worst) = self.worst_of_all(charge);
+        Ok(Outcome { violation, worst, loss: self.at.value, penalty: self.at.penalty(charge, &self.at.support) })
     }
 
     /// Whether a step leaves a zero that is stationary, as every zero is where the slope at 0 is infinite: then the distance says nothing of it.
@@ -263,30 +274,41 @@ impl<'f> Solver<'f> {
 
     /// The largest relative distance of the intercept and of all columns.
     fn violation_of_all(&mut self, charge: &Charge) -> f64 {
+        self.worst_of_all(charge).0
+    }
+
+    /// The same, and where it is.
+    fn worst_of_all(&mut self, charge: &Charge) -> (f64, Option<Coordinate>) {
         let held = charge.held();
         self.ask_above(held);
         let in_use = self.at.support.iter().map(|unit| charge.start(*unit) / self.outputs);
         let open = (0..self.columns.count).filter(|column| !(self.pulls.bound(*column) <= held));
-        self.violation_of(charge, in_use.chain(open))
+        self.worst_of(charge, in_use.chain(open))
     }
 
-    /// The same of some columns.
+    /// The largest of the intercept and some columns.
     fn violation_of(&self, charge: &Charge, columns: impl Iterator<Item = usize>) -> f64 {
-        let mut largest = 0.0_f64;
-        let mut see = |distance: f64| {
-            if distance > largest || distance.is_nan() {
-                largest = distance;
+        self.worst_of(charge, columns).0
+    }
+
+    fn worst_of(&self, charge: &Charge, columns: impl Iterator<Item = usize>) -> (f64, Option<Coordinate>) {
+        let mut worst = (0.0_f64, None);
+        let mut see = |distance: f64, at: Coordinate| {
+            if distance > worst.0 || distance.is_nan() {
+                worst = (distance, Some(at));
             }
         };
         if self.is_free {
-            let free = self.at.free_gradient(&self.columns);
-            free.iter().for_each(|v| see(v.abs() / charge.weakest()));
+            let free = self.at.free_gradient(&self.columns).into_iter().enumerate();
+            free.for_each(|(output, v)| see(v.abs() / charge.weakest(), Coordinate::Intercept(output)));
         }
         for unit in columns.flat_map(|column| charge.units_of(column)) {
-            let coordinates = charge.start(unit)..charge.start(unit) + charge.size;
-            see(charge.distance(&self.at.w[coordinates.clone()], &self.v[coordinates]));
+            let start = charge.start(unit);
+            let coordinates = start..start + charge.size;
+            let at = Coordinate::Weight { column: start / self.outputs, output: start % self.outputs };
+            see(charge.distance(&self.at.w[coordinates.clone()], &self.v[coordinates]), at);
         }
-        largest
+        worst
     }
 
     /// The columns in use with their weights, and the intercept for columns with their means.
