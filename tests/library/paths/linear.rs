@@ -64,6 +64,8 @@ impl Model {
         path: &Path,
         loss: impl Fn(&Tensor) -> CandleResult<Tensor>,
     ) -> l1_core::Result<Vec<Point>> {
+        // The intercept starts from what the layer holds, and bits follow from where it started.
+        self.vars().iter().for_each(|var| var.set(&var.zeros_like().unwrap()).unwrap());
         Ok(self.points(&path.run_linear(layer, &self.regularizer()?, loss, |_| Ok(()))?))
     }
 
