@@ -55,11 +55,11 @@ impl Path {
     /// ```
     ///
     /// # Errors
-    /// Before the first point as [`run`](Self::run); [`Error::NoLinearPath`] for layers, inputs and penalties that have none, with what was found;
-    /// [`Error::NoDescent`]; [`Error::InvalidPath`] for [`ascending`](Self::ascending), which begins without a penalty, and for
-    /// [`with_stationarity`](Self::with_stationarity), since only the worst of a point is known; [`Error::InvalidParameter`] for a tolerance or a number of iterations
-    /// out of range; [`Error::DecayUnused`]; [`Error::NonFiniteLoss`], [`Error::LossShape`] and the loss's own. What fails at a point is [`Error::Path`], which holds
-    /// the points before it.
+    /// Before the first point as [`run`](Self::run); [`Error::NoLinearPath`] for layers, inputs and penalties that have none, with what
+    /// was found; [`Error::NoDescent`]; [`Error::InvalidPath`] for [`ascending`](Self::ascending), which begins without a penalty, and for
+    /// [`with_stationarity`](Self::with_stationarity), since only the worst of a point is known; [`Error::InvalidParameter`] for a
+    /// tolerance or a number of iterations out of range; [`Error::DecayUnused`]; [`Error::NonFiniteLoss`], [`Error::LossShape`] and
+    /// the loss's own. What fails at a point is [`Error::Path`], which holds the points before it.
     pub fn run_linear<L, F>(
         &self,
         layer: &LinearPath<'_>,
