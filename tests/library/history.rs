@@ -618,7 +618,7 @@ mod oscillation {
     fn what_hops_again_after_going_back_is_listed_again_and_warned_of_once() {
         let model = model(0.1);
         let mut history = History::new(&model.regularizer().unwrap()).unwrap();
-        let mut hop = |history: &mut History, steps: std::ops::RangeInclusive<u64>| {
+        let hop = |history: &mut History, steps: std::ops::RangeInclusive<u64>| {
             for step in steps {
                 let small = if step % 2 == 0 { 0.01 } else { -0.01 };
                 let values: Vec<_> = (0..40).map(|i| if i == 0 { 1.0 } else { small }).collect();
