@@ -71,7 +71,9 @@
 //!
 //! # Features
 //!
-//! `derive` (on by default): the macro. `plot`: pictures of results. `progress`: bars on stderr for paths, cross-validation and stability selection, where it is a terminal. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
+//! `derive` (on by default): the macro. `plot`: pictures of results. `progress`: bars on stderr for
+//! [`Path::run`], [`CrossValidation`] and [`StabilitySelection`], where it is a terminal; the outermost alone is drawn, and a
+//! [`LinearPath`], which is solved in a moment, has none. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
 
 mod budget;
 mod by_name;
