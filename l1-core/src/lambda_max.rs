@@ -15,6 +15,7 @@ use crate::{
         distance::{norm, wide},
     },
     lent::Lent,
+    scalar::exceeds,
 };
 
 /// For each penalized parameter the smallest λ that empties it; made by [`Regularizer::lambda_max`].
@@ -241,16 +242,16 @@ impl AtZero {
         let change = self.change(PROBE, regularizer, params, data_loss)?;
         let curvature = norm(&change) / PROBE;
         let fall = length * length / (2.0 * curvature);
-        if !(fall <= self.ulp * self.loss.abs().max(before.abs())) {
+        if exceeds(fall, self.ulp * self.loss.abs().max(before.abs())) {
             return Ok(false);
         }
         let along = self.along(&change) / PROBE;
-        if !(along > 0.0) {
+        if along <= 0.0 || along.is_nan() {
             return Ok(false);
         }
         let change = self.change(length / along, regularizer, params, data_loss)?;
         // Of a quadratic it falls by the whole of its length.
-        Ok(!(self.along(&change) >= 0.5 * length))
+        Ok(exceeds(0.5 * length, self.along(&change)))
     }
 
     /// What the gradients lose when the parameters are moved by `distance` along −∇f.

@@ -311,7 +311,7 @@ impl Path {
             (None, None) => return Ok(()),
         };
         match run.empty_loss {
-            Some(loss) if !(loss > 0.0) => {
+            Some(loss) if loss <= 0.0 || loss.is_nan() => {
                 let why = format!(
                     "the loss of the empty model is {loss} (expected > 0): there is no share of it to explain. Add a constant to the loss \
                      so that its best value is 0, or leave the rule out"

@@ -9,7 +9,7 @@ use super::{
     newton::{Newton, Position, Step, Task},
     pulls::Pulls,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, scalar::exceeds};
 
 /// A step that leaves more of the violation than this had a curvature that is to be renewed.
 const GOOD_STEP: f64 = 0.15;
@@ -247,7 +247,7 @@ impl<'f> Solver<'f> {
         let held = bold.held();
         self.ask_above(held);
         for column in 0..self.columns.count {
-            let may_leave = !working.is_candidate[column] && !(self.pulls.bound(column) <= held);
+            let may_leave = !working.is_candidate[column] && exceeds(self.pulls.bound(column), held);
             if may_leave && charge.units_of(column).any(|unit| self.leaves(bold, unit)) {
                 working.admit(column);
             }
@@ -282,7 +282,7 @@ impl<'f> Solver<'f> {
         let held = charge.held();
         self.ask_above(held);
         let in_use = self.at.support.iter().map(|unit| charge.start(*unit) / self.outputs);
-        let open = (0..self.columns.count).filter(|column| !(self.pulls.bound(*column) <= held));
+        let open = (0..self.columns.count).filter(|column| exceeds(self.pulls.bound(*column), held));
         self.worst_of(charge, in_use.chain(open))
     }
 
