@@ -57,7 +57,7 @@ where
             self.scale_of_its_own_fit(found)?
         } else {
             let scale = self.required(found)?;
-            if self.has_others() { self.fitted_again(scale)? } else { scale }
+            if self.has_others() && scale > 0.0 && scale.is_finite() { self.fitted_again(scale)? } else { scale }
         };
         if self.has_others() {
             self.run.empty_loss = Some(number(&(self.loss)()?)?);
