@@ -518,7 +518,7 @@ mod selection {
             s.scales.as_mut().unwrap().truncate(1);
         };
         draw(&one).unwrap().is_tidy();
-        let error = draw(&|s| drop(s.scales.as_mut().unwrap().pop())).map(|_| ()).unwrap_err();
+        let error = draw(&|s| s.scales.as_mut().unwrap().truncate(1)).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains("scales"), "{error}");
         let numbered = draw(&|s| s.scales = None).unwrap();
         numbered.is_tidy();
