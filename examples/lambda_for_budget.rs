@@ -48,16 +48,16 @@ impl Args {
         let mut effort = if self.options.quick {
             Effort { hidden: 6, rows: 300, iterations: 60, steps: 150, near: 1.0 }
         } else {
-            Effort { hidden: 16, rows: 1500, iterations: 300, steps: 1500, near: 1e-2 }
+            Effort { hidden: 16, rows: 1000, iterations: 200, steps: 1200, near: 1e-2 }
         };
         effort.hidden = self.hidden.unwrap_or(effort.hidden);
         effort
     }
 }
 
-/// λ = 1, so that the scale is λ; and a ridge as strong, without which training would take ten times as long.
+/// λ = 1, so that the scale is λ; and a ridge that goes with it, without which training would take several times as long to come to rest.
 #[derive(Regularized)]
-#[l1(lambda = 1.0, l2 = 1.0)]
+#[l1(lambda = 1.0, l2 = 4.0)]
 struct Network {
     pixels: Linear,
     digits: Linear,
@@ -135,7 +135,7 @@ fn main() -> Result<()> {
     println!("0; then halfway between, in the logarithm of λ, until the share is within 0.5 %.\n");
     let job = Job::new(&args, &effort, &data)?;
     let searched = budget.search(&job.regularizer()?, &job.vars, || job.loss(), |fit| job.fit(fit))?;
-    println!("{searched}");
+    println!("{searched}\n");
     let by_search = Outcome::of("search", &searched)?;
     let dense = searched.run.points[0].metric(READ_RIGHT).unwrap_or(f64::NAN);
     folder.text("search.csv", &searched.run.to_csv())?;
@@ -154,7 +154,7 @@ fn main() -> Result<()> {
     regularizer.set_scale(1e-3 * largest)?;
     let params = ParamsProxSgd { lr: 0.3, momentum: 0.9, nesterov: true, ..ParamsProxSgd::new(regularizer) };
     let mut opt = ProxSgd::new(job.vars.clone(), params)?;
-    let mut controller = budget.online(ParamsOnline::new(effort.steps))?;
+    let mut controller = budget.online(ParamsOnline { gain: 0.2, ..ParamsOnline::new(effort.steps) })?;
     println!("   step         λ     zeros");
     let bar = run::progress(effort.steps as usize);
     for step in 0..effort.steps {
@@ -168,7 +168,7 @@ fn main() -> Result<()> {
     }
     bar.finish_and_clear();
     let finished = controller.finish(opt.regularizer(), &job.vars, || job.loss(), |fit| job.fit(fit))?;
-    println!("\n{finished}");
+    println!("\n{finished}\n");
     let by_controller = Outcome::of("controller", &finished)?;
     folder.text("controller.csv", &finished.run.to_csv())?;
 
@@ -208,7 +208,7 @@ impl Outcome {
     }
 }
 
-/// The first images, each pixel with mean 0 over those to learn from: the loss is the flatter the more the pixels have in common.
+/// The first images, each pixel with mean 0 over those to learn from: what all images have in common would make the loss steep in one direction alone.
 fn centred(data: Mnist, rows: usize) -> Result<Mnist> {
     let Mnist { train, test } = data;
     let train = train.first(rows)?;

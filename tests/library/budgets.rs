@@ -89,7 +89,7 @@ fn every_number_of_nonzeros_is_reached_from_the_dense_and_from_the_empty_side() 
                 targets.sort_by(f64::total_cmp);
                 targets[102 - count]
             };
-            assert!(reached.scale < largest(number) && reached.scale >= largest(number + 1).min(reached.scale));
+            assert!((largest(number + 1)..largest(number)).contains(&reached.scale), "{reached}");
             assert!(reached.certificate() < 1e-12, "one step solves it, up to rounding: {reached}");
             let scales = reached.run.scales();
             assert!(scales.is_sorted() || scales.is_sorted_by(|a, b| a > b), "{scales:?}");
@@ -116,6 +116,21 @@ fn a_share_of_zeros_is_kept_up_to_half_a_percent() {
         let reached = model().search(&Budget::zeros(share).within(0.05)).unwrap();
         assert!((reached.share_of_zeros() - share).abs() <= 0.05);
     }
+}
+
+#[test]
+fn a_share_near_0_or_1_is_not_kept_by_a_model_without_zeros_or_of_zeros_alone() {
+    // 1002 entries: of 0.005 · 1002 = 5.01 that are to live, none at all would be within half a percent.
+    for (share, zeros) in [(0.995, 997), (0.999, 1001), (0.003, 3)] {
+        for budget in [Budget::zeros(share), Budget::zeros(share).from_empty()] {
+            let reached = Separable::of((1..=1000).map(f64::from).collect(), Rule::l1(1.0)).search(&budget).unwrap();
+            assert_eq!((reached.total - reached.living, reached.total), (zeros, 1002), "{reached}");
+        }
+    }
+    // A wider tolerance that is asked for does not mean the ends either.
+    let model = Separable::of((1..=1000).map(f64::from).collect(), Rule::l1(1.0));
+    let reached = model.search(&Budget::zeros(0.99).within(0.02).from_empty()).unwrap();
+    assert!((1..=30).contains(&reached.living), "{reached}");
 }
 
 #[test]
@@ -160,6 +175,13 @@ fn a_search_goes_along_a_given_path_and_around_a_given_scale() {
         let reached = Separable::new().search(&budget).unwrap();
         assert!(reached.scale >= 70.0 && reached.scale < 71.0, "{budget:?}: {reached}");
     }
+}
+
+#[test]
+fn a_search_along_an_ascending_path_goes_below_its_first_scale() {
+    // 3 to 100 and both of `second` live in [2, 3), far below 50, the first scale that is not 0.
+    let reached = Separable::new().search(&Budget::nonzeros(100).along(Path::ascending(50.0, 2.0))).unwrap();
+    assert!((2.0..3.0).contains(&reached.scale), "{reached}");
 }
 
 #[test]
@@ -455,6 +477,53 @@ fn a_controller_that_is_resumed_goes_on_with_the_same_bits() {
 }
 
 #[test]
+fn a_controller_reaches_small_shares_of_zeros_from_a_thousandth_of_lambda_max() {
+    for share in [0.1, 0.2, 0.3] {
+        let model = Separable::new();
+        let mut regularizer = model.regularizer().unwrap();
+        regularizer.set_scale(0.1).unwrap(); // λ_max is 100
+        let params = ParamsProxSgd { lr: 0.1, ..ParamsProxSgd::new(regularizer) };
+        let mut opt = ProxSgd::new(model.vars(), params).unwrap();
+        let mut controller = Budget::zeros(share).online(ParamsOnline::new(2000)).unwrap();
+        for _ in 0..2500 {
+            controller.step(&mut opt, &model.loss().unwrap().backward().unwrap()).unwrap();
+        }
+        let (first, second) = model.living();
+        let zeros = 102 - first - second;
+        // The window is 0.51 entries; one more for a count taken just before the weights were at rest.
+        let wanted = share * 102.0;
+        assert!((zeros as f64 - wanted).abs() <= 1.5, "{zeros} for {wanted} at {}", opt.regularizer().scale());
+    }
+}
+
+#[test]
+fn a_note_from_before_the_first_step_leaves_ramp_and_scale_to_that_step() {
+    let (budget, params) = (Budget::nonzeros(55), ParamsOnline { every: 1, ramp: 10, ..ParamsOnline::new(20) });
+    let note = budget.online(params).unwrap().to_note();
+    let scale_after = |resumed: bool| {
+        let model = Separable::new();
+        let mut regularizer = model.regularizer().unwrap();
+        let controller = if resumed { budget.resume(params, &note, &mut regularizer) } else { budget.online(params) };
+        controller.unwrap().update(&mut regularizer).unwrap();
+        regularizer.scale()
+    };
+    assert_eq!(scale_after(true), scale_after(false));
+    let mut regularizer = Separable::new().regularizer().unwrap();
+    regularizer.set_scale(0.0).unwrap();
+    let mut controller = budget.resume(params, &note, &mut regularizer).unwrap();
+    assert!(controller.update(&mut regularizer).unwrap_err().to_string().contains("scale"));
+}
+
+#[test]
+fn a_controller_that_took_no_step_has_nothing_to_finish() {
+    let model = Separable::new();
+    let controller = Budget::nonzeros(30).online(ParamsOnline::new(100)).unwrap();
+    let regularizer = model.regularizer().unwrap();
+    let error = controller.finish(&regularizer, &model.vars(), || model.loss(), |fit| model.solve(fit)).unwrap_err();
+    assert!(matches!(error, Error::InvalidParameter { name: "steps", .. }), "{error}");
+}
+
+#[test]
 fn a_text_that_is_no_note_is_refused() {
     let model = Separable::new();
     let mut regularizer = model.regularizer().unwrap();
@@ -476,7 +545,7 @@ fn a_controller_holds_its_scale_after_its_steps() {
         controller.update(&mut regularizer).unwrap();
         scales.push(regularizer.scale());
     }
-    // The weights stay dense, and ln(102/3) counts as 1.
+    // The weights stay dense, and ln(102/3) + ln(99/½) counts as 1.
     for (index, pair) in scales[..5].windows(2).enumerate() {
         let gain = 0.1 * (1.0 - (index as f64 + 2.0) / 5.0);
         assert!((pair[1] / pair[0] - gain.exp()).abs() < 1e-12, "{scales:?}");
@@ -496,6 +565,7 @@ fn what_a_controller_cannot_be_told_is_refused() {
     refused(budget.online(ParamsOnline::new(0)), "steps");
     refused(budget.online(ParamsOnline { ramp: 101, ..params }), "ramp");
     refused(budget.online(ParamsOnline { every: 0, ..params }), "every");
+    refused(budget.online(ParamsOnline { every: 100, ..params }), "every");
     refused(budget.online(ParamsOnline { gain: 0.0, ..params }), "gain");
     refused(budget.online(ParamsOnline { gain: f64::NAN, ..params }), "gain");
     // What only the model can tell comes at the first step.
@@ -510,16 +580,21 @@ fn what_a_controller_cannot_be_told_is_refused() {
 
 #[test]
 fn the_target_follows_zhu_and_guptas_cubic_during_the_ramp() {
+    // 30 of 102 are 0 from the start, and stay so: 72 live, of which 55 are to be left.
     let model = Separable::new();
+    let kept =
+        Tensor::from_vec((0..100).map(|index| f64::from(u8::from(index >= 30))).collect(), (10, 10), &Device::Cpu);
+    model.first.set(&kept.unwrap()).unwrap();
     let mut regularizer = model.regularizer().unwrap();
     let params = ParamsOnline { every: 1, ramp: 10, gain: 0.5, ..ParamsOnline::new(12) };
-    let mut controller = Budget::nonzeros(34).online(params).unwrap();
+    let mut controller = Budget::nonzeros(55).online(params).unwrap();
     let mut before = regularizer.scale();
     for step in 1..=12 {
         controller.update(&mut regularizer).unwrap();
-        let target = if step < 10 { 34.0 + (102.0 - 34.0) * (1.0 - f64::from(step) / 10.0).powi(3) } else { 34.0 };
-        // 102 live all the time, and the gain falls to 0; a gap of more than 1 counts as 1.
-        let change = 0.5 * (1.0 - f64::from(step) / 12.0) * (102.0 / target).ln().min(1.0);
+        let target = if step < 10 { 55.0 + (72.0 - 55.0) * (1.0 - f64::from(step) / 10.0).powi(3) } else { 55.0 };
+        // The gain falls to 0; the gap is at most ln(72/55) + ln(47/30) = 0.72, less than the 1 to which it is bounded.
+        let gap = (72.0 / target).ln() - (30.0 / (102.0 - target)).ln();
+        let change = 0.5 * (1.0 - f64::from(step) / 12.0) * gap;
         assert!(((regularizer.scale() / before).ln() - change).abs() < 1e-12, "step {step}");
         before = regularizer.scale();
     }

@@ -18,6 +18,8 @@ pub(super) struct Goal {
     pub(super) living: f64,
     /// How far from that is near enough.
     window: f64,
+    /// How far from it a model may be that is all 0, or has no 0 at all.
+    window_at_ends: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,10 @@ enum Unit {
 
 /// The tolerance of a share of zeros.
 const SHARE: f64 = 0.005;
+/// And as a part of what is to live, or to be 0, where that is less: 99.6 % zeros is not 100 %.
+const PART: f64 = 0.1;
+/// The nearest that a whole number can be asked to come to a share.
+const HALF_AN_ENTRY: f64 = 0.5;
 
 impl Goal {
     /// # Errors
@@ -56,19 +62,23 @@ impl Goal {
             };
             return Err(budget.invalid(why));
         }
-        let (living, tolerance) = match budget.target {
+        let (living, window, window_at_ends) = match budget.target {
             Target::Zeros(share) => {
-                let tolerance = budget.tolerance.unwrap_or(SHARE) * total as f64;
-                ((1.0 - share) * total as f64, tolerance.max(0.5))
+                let tolerance = budget.tolerance.unwrap_or_else(|| SHARE.min(PART * share.min(1.0 - share)));
+                let window = (tolerance * total as f64).max(HALF_AN_ENTRY);
+                ((1.0 - share) * total as f64, window, HALF_AN_ENTRY)
             }
-            Target::Nonzeros(number) | Target::Groups(number) => (number as f64, budget.tolerance.unwrap_or(0.0)),
+            Target::Nonzeros(number) | Target::Groups(number) => {
+                let window = budget.tolerance.unwrap_or(0.0);
+                (number as f64, window, window)
+            }
         };
         if living > total as f64 {
             let units = if unit == Unit::Groups { "groups" } else { "penalized entries" };
             return Err(budget.invalid(format!("there are {total} {units} in all")));
         }
         let paths = params.iter().map(|&index| regularizer.params()[index].path().clone()).collect();
-        Ok(Self { params, paths, unit, total, living, window: tolerance })
+        Ok(Self { params, paths, unit, total, living, window, window_at_ends })
     }
 
     /// How many live at a point of a path.
@@ -105,8 +115,10 @@ impl Goal {
     /// `Greater`: too dense, `Less`: too sparse, `Equal`: near enough.
     pub(super) fn side(&self, living: usize) -> Ordering {
         let gap = living as f64 - self.living;
+        let is_at_end = living == 0 || living == self.total;
+        let window = if is_at_end { self.window_at_ends } else { self.window };
         // A share's product may be off by rounding.
-        if gap.abs() <= self.window + 1e-9 * self.total as f64 {
+        if gap.abs() <= window + 1e-9 * self.total as f64 {
             return Ordering::Equal;
         }
         if gap > 0.0 { Ordering::Greater } else { Ordering::Less }

@@ -79,7 +79,8 @@ enum Way {
 }
 
 impl Budget {
-    /// This share of the penalized entries exactly 0, up to ±0.005 ([`within`](Self::within)).
+    /// This share of the penalized entries exactly 0, up to ±0.005, or ±a tenth of `share` or of 1 − `share` where that is less
+    /// ([`within`](Self::within)).
     ///
     /// * `share`: in (0, 1).
     pub fn zeros(share: f64) -> Self {
@@ -111,8 +112,9 @@ impl Budget {
         self
     }
 
-    /// How far from the target is near enough: a share of the entries for [`zeros`](Self::zeros), 0.005 at first (and never less than half an
-    /// entry); a number of entries or groups for the others, 0 at first. Finite and ≥ 0.
+    /// How far from the target is near enough: a share of the entries for [`zeros`](Self::zeros), at first
+    /// min(0.005, 0.1·min(share, 1 − share)), and never less than half an entry; a number of entries or groups for the others, 0 at first.
+    /// Finite and ≥ 0. A share is not kept by a model that is all 0, or has no 0 at all, unless it is within half an entry of that.
     pub fn within(mut self, tolerance: f64) -> Self {
         self.tolerance = Some(tolerance);
         self

@@ -16,17 +16,18 @@ use crate::{Error, Fit, Regularizer, Result, Stepper, optim::Method};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ParamsOnline {
-    /// For how many steps λ is moved; from then on it stays. ≥ 1.
+    /// For how many steps λ is moved; from then on it stays. More than `every`.
     pub steps: u64,
     /// How many of these the target takes from the count that training begins with to the budget's, along
     /// `living(k) = living + (first − living)·(1 − k/ramp)³`. 0: it is the budget's at once. A third of `steps` at first.
     ///
     /// Zhu & Gupta, *To prune, or not to prune* (2017), eq. 1.
     pub ramp: u64,
-    /// How many steps lie between two counts, each of which reads the weights once; λ moves after each. 10 at first, ≥ 1.
+    /// How many steps lie between two counts, each of which reads the weights once; λ moves after each. 10 at first; ≥ 1, and less
+    /// than `steps`: at the last step λ does not move any more.
     pub every: u64,
-    /// By how much ln λ moves at a count, for each unit by which ln(living) is above its target; it falls linearly to 0 over `steps`. 0.1 at
-    /// first; finite and > 0. Less of it where weights are slow to follow: λ then swings, for many entries near 0 follow at once.
+    /// By how much ln λ moves at a count, for each unit by which ln(living/zeros) is above its target; it falls linearly to 0 over `steps`.
+    /// 0.1 at first; finite and > 0. Less of it where weights are slow to follow: λ then swings, for many entries near 0 follow at once.
     pub gain: f64,
 }
 
@@ -49,6 +50,9 @@ impl ParamsOnline {
         if every == 0 {
             return refuse("every", 0.0, "at least 1");
         }
+        if every >= steps {
+            return refuse("every", every as f64, "less than `steps`: at the last step λ does not move any more");
+        }
         if !(gain > 0.0 && gain.is_finite()) {
             return refuse("gain", gain, "finite and > 0");
         }
@@ -60,9 +64,10 @@ impl ParamsOnline {
 ///
 /// What is moved is the logarithm of the scale (of the field, with [`Budget::of`]), by integral control whose gain falls to 0:
 ///
-/// `ln s ← ln s + gain·(1 − k/steps)·ln(living/target)`, the last factor bounded to ±1,
+/// `ln s ← ln s + gain·(1 − k/steps)·[ln(living/living*) − ln(zeros/zeros*)]`, the bracket bounded to ±1,
 ///
-/// and not at all while the count is within the budget after the ramp. It begins at the scale that the regularizer has, which should
+/// where * marks the target and a count of 0 is taken as ½: as strong a pull where few are to be 0 as where few are to live. λ does not move at all
+/// while the count is within the budget after the ramp. It begins at the scale that the regularizer has, which should
 /// rather be too small than too large: a network that has died does not come back. A thousandth of
 /// [`lambda_max`](Regularizer::lambda_max) is a start.
 ///
@@ -139,7 +144,7 @@ struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Exact(#[serde(with = "crate::exact")] f64);
 
-/// A gap in ln(living) counts as this at most: a dense network is no emergency.
+/// A gap in ln(living/zeros) counts as this at most: a dense network is no emergency.
 const WIDEST: f64 = 1.0;
 
 impl Budget {
@@ -161,7 +166,9 @@ impl Budget {
     pub fn resume(&self, params: ParamsOnline, note: &str, regularizer: &mut Regularizer) -> Result<Controller> {
         let state = serde_json::from_str(note).map_err(|error| Error::InvalidNote { why: error.to_string() })?;
         let mut controller = Controller { state, ..self.online(params)? };
-        controller.goal = Some(self.goal(regularizer)?);
+        // Before the first step there was nothing to go on from: that step is still to count and to look at the scale.
+        let goal = self.goal(regularizer)?;
+        controller.goal = controller.state.first.is_some().then_some(goal);
         if let Some(Exact(scale)) = controller.state.scale {
             controller.set_scale(regularizer, scale)?;
         }
@@ -211,9 +218,10 @@ impl Controller {
         if self.state.steps >= ramp && goal.side(living).is_eq() {
             return 0.0;
         }
-        // An empty model counts as half an entry.
+        // No entry counts as half an entry.
         let log = |count: f64| count.max(0.5).ln();
-        let gap = log(living as f64) - log(self.target(goal));
+        let log_odds = |living: f64| log(living) - log(goal.total as f64 - living);
+        let gap = log_odds(living as f64) - log_odds(self.target(goal));
         gain * (1.0 - self.state.steps as f64 / steps as f64) * gap.clamp(-WIDEST, WIDEST)
     }
 
@@ -295,6 +303,10 @@ impl Controller {
         L: Fn() -> CandleResult<Tensor>,
         F: FnMut(&mut Fit<'_>) -> Result<()>,
     {
+        if self.state.first.is_none() {
+            let expected = "at least one step before `finish`; without training, `Budget::search` finds the scale";
+            return Err(Error::InvalidParameter { name: "steps", value: 0.0, expected });
+        }
         let scale = self.scale_of(regularizer)?;
         self.budget.clone().near(scale).search(regularizer, vars, loss, fit)
     }

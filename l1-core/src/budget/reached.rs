@@ -88,7 +88,11 @@ impl fmt::Display for BudgetReached {
                 )?;
             }
         }
-        writeln!(f, "relative distance from stationary {:.1e}; point {index} of\n{run}", self.certificate())
+        write!(
+            f,
+            "relative distance from stationary {:.1e}; the fits, of which {index} is the answer:\n{run}",
+            self.certificate()
+        )
     }
 }
 

@@ -188,6 +188,11 @@ where
                     stride.down *= stride.growth;
                     (scale, if denser.is_some() { self.denser } else { self.sparser })
                 }
+                // A path goes no farther than its last scale; but below its first one, the dense fit is an end already.
+                (Some(_), Some(high), None) => {
+                    gone -= LOWER.ln();
+                    (high * LOWER, self.denser)
+                }
                 _ => return Ok(None),
             };
             // What is `positive`, or fitted by something that makes no zeros, would go on for ever.
