@@ -12,8 +12,22 @@ use crate::{Result, StabilitySelected};
 /// What [`stability`] writes beside the lines.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StabilityOptions<'o> {
+    title: Option<&'o str>,
+}
+
+impl<'o> StabilityOptions<'o> {
+    /// As [`Default`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// In place of "Stability selection" with the counts.
-    pub title: Option<&'o str>,
+    #[must_use]
+    pub fn title(mut self, title: &'o str) -> Self {
+        self.title = Some(title);
+        self
+    }
 }
 
 const PICTURE: &str = "stability selection";
