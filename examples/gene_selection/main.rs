@@ -231,16 +231,12 @@ fn draw(
         [tumour, gene] => format!("gene {} ({})", gene.start + 1, Khan::TUMOURS[tumour.start]),
         _ => place.to_string(),
     };
-    let options = plot::CoefficientPathOptions {
-        title: Some("Weights of genes over λ"),
-        name: Some(&name),
-        marks: &[(validated.one_standard_error(), "one standard error"), (validated.best(), "lowest loss")],
-        ..Default::default()
-    };
+    let marks = [(validated.one_standard_error(), "one standard error"), (validated.best(), "lowest loss")];
+    let options = plot::CoefficientPathOptions::new().title("Weights of genes over λ").name(&name).marks(&marks);
     folder.text("path.svg", &plot::coefficient_path(path, "genes.weight", &options)?)?;
-    let options = plot::CrossValidationOptions { score: Some("held-out cross-entropy (nats)"), ..Default::default() };
+    let options = plot::CrossValidationOptions::new().score("held-out cross-entropy (nats)");
     folder.text("cross_validation.svg", &plot::cross_validation(validated, &options)?)?;
     folder.text("stability.svg", &plot::stability(stable, &plot::StabilityOptions::default())?)?;
-    let options = plot::TrainingOptions { title: Some("ProxAdamW at the chosen λ") };
+    let options = plot::TrainingOptions::new().title("ProxAdamW at the chosen λ");
     folder.text("training.svg", &plot::training(history, &options)?)
 }

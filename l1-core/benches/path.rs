@@ -10,7 +10,7 @@ use std::{collections::HashMap, error::Error, time::Instant};
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Linear, loss};
-use l1_core::{Grouping, LinearPath, LinearPoint, Regularized, Rule, Visitor};
+use l1_core::{Grouping, LinearPath, Path, PathRun, Regularized, Rule, Visitor};
 
 struct Model(Linear, Grouping);
 
@@ -76,20 +76,40 @@ impl Problem {
         Ok(Self { x: tensors["x"].clone(), y, outputs, scales })
     }
 
-    fn solve(&self, tolerance: f64, group: Grouping) -> Result<Vec<LinearPoint>, Box<dyn Error>> {
+    fn solve(&self, tolerance: f64, group: Grouping) -> Result<Solved, Box<dyn Error>> {
         let zeros = |shape: &[usize]| Var::zeros(shape, DType::F64, &Device::Cpu);
-        let weight = zeros(&[self.outputs, self.x.dim(1)?])?.into_inner();
-        let layer = Model(Linear::new(weight, Some(zeros(&[self.outputs])?.into_inner())), group);
-        let path = LinearPath::new(&layer.0, &self.x).tolerance(tolerance);
+        let vars = vec![zeros(&[self.outputs, self.x.dim(1)?])?, zeros(&[self.outputs])?];
+        let model = Model(Linear::new(vars[0].as_tensor().clone(), Some(vars[1].as_tensor().clone())), group);
+        let layer = LinearPath::new(&model.0, &self.x).tolerance(tolerance);
         let path = match &self.scales {
-            Some(scales) => path.scales(&**scales),
-            None => path,
+            Some(scales) => Path::grid(scales.clone()),
+            None => Path::descending(100, 0.01),
         };
         let classes = self.y.dtype() == DType::U32;
         let loss = |scores: &Tensor| {
             if classes { loss::cross_entropy(scores, &self.y) } else { loss::mse(scores, &self.y) }
         };
-        Ok(path.run(&layer.regularizer()?, loss)?)
+        let run = path.run_linear(&layer, &model.regularizer()?, loss, |_| Ok(()))?;
+        Ok(Solved { run, vars })
+    }
+}
+
+/// A path, and the variables that its points can be put back into.
+struct Solved {
+    run: PathRun,
+    vars: Vec<Var>,
+}
+
+impl Solved {
+    /// Weights and intercepts of all points.
+    fn tensors(&self) -> Result<(Tensor, Tensor), Box<dyn Error>> {
+        let (mut weights, mut intercepts) = (Vec::new(), Vec::new());
+        for index in 0..self.run.points.len() {
+            self.run.restore(index, &self.vars)?;
+            weights.push(self.vars[0].copy()?);
+            intercepts.push(self.vars[1].copy()?);
+        }
+        Ok((Tensor::stack(&weights, 0)?, Tensor::stack(&intercepts, 0)?))
     }
 }
 
@@ -101,14 +121,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let (n, p) = problem.x.dims2()?;
     let mut seconds = Vec::new();
-    let mut points = problem.solve(arguments.tolerance, arguments.group)?;
+    let mut solved = problem.solve(arguments.tolerance, arguments.group)?;
     for _ in 0..arguments.rounds.max(1) {
         let start = Instant::now();
-        points = problem.solve(arguments.tolerance, arguments.group)?;
+        solved = problem.solve(arguments.tolerance, arguments.group)?;
         seconds.push(start.elapsed().as_secs_f64());
     }
-    let worst = points.iter().map(|point| point.violation).fold(0.0, f64::max);
-    let last = points.last().map_or(0, LinearPoint::nonzeros);
+    let points = &solved.run.points;
+    let worst = points.iter().map(|point| point.certificate.relative).fold(0.0, f64::max);
+    let last = points.last().map_or(0, |point| point.nonzeros);
     let mut sorted = seconds.clone();
     sorted.sort_by(f64::total_cmp);
     println!(
@@ -119,13 +140,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         1e3 * sorted[0],
     );
     if let Some(out) = arguments.out {
-        let weights = points.iter().map(LinearPoint::weight).collect::<Result<Vec<_>, _>>()?;
-        let intercepts: Vec<f64> = points.iter().flat_map(|point| point.intercept.clone()).collect();
-        let scales: Vec<f64> = points.iter().map(|point| point.scale).collect();
+        let (weight, intercept) = solved.tensors()?;
         let tensors = HashMap::from([
-            ("weight", Tensor::stack(&weights, 0)?),
-            ("intercept", Tensor::from_vec(intercepts, (points.len(), problem.outputs), &Device::Cpu)?),
-            ("scales", Tensor::new(scales, &Device::Cpu)?),
+            ("weight", weight),
+            ("intercept", intercept),
+            ("scales", Tensor::new(solved.run.scales(), &Device::Cpu)?),
             ("seconds", Tensor::new(seconds, &Device::Cpu)?),
         ]);
         candle_core::safetensors::save(&tensors, out)?;

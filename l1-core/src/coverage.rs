@@ -53,7 +53,7 @@ pub enum Status {
     /// Penalized.
     #[non_exhaustive]
     Penalized {
-        /// The penalty, every scale included.
+        /// The penalty, every scale included; where a schedule has a scale at 0 for now (a warm-up), with a scale of 1 in its place.
         penalty: Penalty,
         /// Whether it is off, and zeros are held; see [`Regularizer::freeze_support`].
         support_is_frozen: bool,
@@ -214,7 +214,7 @@ impl<'r> Model<'r> {
     }
 
     fn status(&self, param: &Param) -> Status {
-        match (self.regularizer.released_penalty_of(param), &param.decision) {
+        match (self.regularizer.penalty_to_come(param), &param.decision) {
             (Some(penalty), _) if penalty.is_none() => Status::Unpenalized { reason: Reason::NoStrength },
             (Some(penalty), _) => {
                 let support_is_frozen = param.support_is_frozen;

@@ -19,6 +19,8 @@ impl Regularizer {
     /// candle says nothing where gradients stop: `LayerNorm`, `RmsNorm` and `softmax_last_dim` have no backward on contiguous input.
     /// Layers before them learn nothing then, and a penalty in the loss shrinks them to 0.
     ///
+    /// Where [schedules](Self::set_schedules) have a scale at 0 now and above 0 at some step, as in a warm-up, it asks as at that step.
+    ///
     /// * `data_loss`: the loss without the penalty, a scalar, of any batch that all parameters take part in.
     ///
     /// ```
@@ -189,16 +191,15 @@ impl Regularizer {
         Error::MissingGradient { path: path.clone(), cause, others: others.filter(|other| other != path).collect() }
     }
 
-    /// The parameters that are charged without having a gradient.
+    /// The parameters that are charged, now or by a schedule at another step, without having a gradient.
     pub(crate) fn without_gradient(&self, has_gradient: impl Fn(&Tensor) -> bool) -> impl Iterator<Item = &Param> {
-        let charged = self.penalized().filter(|(_, penalty)| !penalty.is_none());
-        charged.map(|(param, _)| param).filter(move |param| !has_gradient(&param.tensor))
+        self.params().iter().filter(move |param| self.is_charged(param) && !has_gradient(&param.tensor))
     }
 
     /// Refuses gradients that hold the penalty of a parameter which this charges too.
     pub(crate) fn refuse_charged(&self, grads: &GradStore) -> Result<()> {
-        let mut charged = self.penalized().filter(|(_, penalty)| !penalty.is_none());
-        charged.try_for_each(|(param, _)| param.refuse_charged(grads))
+        let mut charged = self.params().iter().filter(|param| self.is_charged(param));
+        charged.try_for_each(|param| param.refuse_charged(grads))
     }
 
     fn gradients_of(&self, loss: &Tensor) -> Result<GradStore> {

@@ -15,6 +15,7 @@ use crate::{
         distance::{norm, wide},
     },
     lent::Lent,
+    scalar::exceeds,
 };
 
 /// For each penalized parameter the smallest λ that empties it; made by [`Regularizer::lambda_max`].
@@ -88,7 +89,7 @@ impl Regularizer {
     /// penalized (intercepts) first.
     ///
     /// * `data_loss`: computes the loss without the penalty over all examples, a scalar; the same function at each call. It is evaluated
-    ///   once, and twice more for each penalized parameter.
+    ///   once, and two or three times more for each penalized parameter.
     ///
     /// ```
     /// use candle_core::{Device, Tensor, Var};
@@ -183,7 +184,7 @@ const PROBE: f64 = 1e-3;
 
 /// The loss and its gradients by some parameters that are 0.
 pub(crate) struct AtZero {
-    loss: f64,
+    pub(crate) loss: f64,
     /// In the order of the parameters.
     pub(crate) gradients: Vec<Tensor>,
     wide: Vec<Vec<f64>>,
@@ -222,8 +223,12 @@ impl AtZero {
         norm(&self.wide.iter().map(|gradient| norm(gradient)).collect::<Vec<_>>())
     }
 
-    /// Whether the gradient is no more than rounding: where f could fall along it by `‖∇f‖²/(2L)`, L being its curvature there, and that is
-    /// below the last digit of f (at 0 or at the weights before, whichever is larger).
+    /// Whether the gradient is no more than rounding.
+    ///
+    /// Asked where f could fall along it by `‖∇f‖²/(2L)`, L being its curvature there, and that is below the last digit of f (at 0 or at
+    /// the weights before, whichever is larger). That alone says little: f may be large, and its gradient well known. So the weights are
+    /// moved to where the gradient along itself should be 0, by `‖∇f‖/L`. Where it is real it falls; where it is rounding so small a move
+    /// goes under, and it stays or is another one.
     ///
     /// Leaves the parameters at 0.
     pub(crate) fn is_rounding(
@@ -234,8 +239,32 @@ impl AtZero {
         data_loss: &mut impl FnMut() -> candle_core::Result<Tensor>,
     ) -> Result<bool> {
         let length = self.norm();
+        let change = self.change(PROBE, regularizer, params, data_loss)?;
+        let curvature = norm(&change) / PROBE;
+        let fall = length * length / (2.0 * curvature);
+        if exceeds(fall, self.ulp * self.loss.abs().max(before.abs())) {
+            return Ok(false);
+        }
+        let along = self.along(&change) / PROBE;
+        if along <= 0.0 || along.is_nan() {
+            return Ok(false);
+        }
+        let change = self.change(length / along, regularizer, params, data_loss)?;
+        // Of a quadratic it falls by the whole of its length.
+        Ok(exceeds(0.5 * length, self.along(&change)))
+    }
+
+    /// What the gradients lose when the parameters are moved by `distance` along −∇f.
+    fn change(
+        &self,
+        distance: f64,
+        regularizer: &Regularizer,
+        params: &[(&Param, &Lent)],
+        data_loss: &mut impl FnMut() -> candle_core::Result<Tensor>,
+    ) -> Result<Vec<f64>> {
+        let length = self.norm();
         for ((param, lent), gradient) in params.iter().zip(&self.wide) {
-            let moved = gradient.iter().map(|v| -PROBE * v / length);
+            let moved = gradient.iter().map(|v| -distance * (v / length));
             let tensor = param.tensor();
             let moved = Tensor::from_iter(moved, &Device::Cpu)?.reshape(tensor.shape())?;
             lent.set(&moved.to_dtype(tensor.dtype())?.to_device(tensor.device())?)?;
@@ -245,13 +274,14 @@ impl AtZero {
         for (param, lent) in params {
             lent.set(&param.tensor().detach().zeros_like()?)?;
         }
-        let differences =
-            moved.wide.iter().zip(&self.wide).map(|(moved, gradient)| {
-                norm(&moved.iter().zip(gradient).map(|(moved, v)| moved - v).collect::<Vec<_>>())
-            });
-        let curvature = norm(&differences.collect::<Vec<_>>()) / PROBE;
-        let fall = length * length / (2.0 * curvature);
-        Ok(fall <= self.ulp * self.loss.abs().max(before.abs()))
+        let pairs = self.wide.iter().flatten().zip(moved.wide.iter().flatten());
+        Ok(pairs.map(|(v, moved)| v - moved).collect())
+    }
+
+    /// The part of a change that lies along the gradient.
+    fn along(&self, change: &[f64]) -> f64 {
+        let length = self.norm();
+        self.wide.iter().flatten().zip(change).map(|(v, change)| v / length * change).sum()
     }
 }
 

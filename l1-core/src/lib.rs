@@ -64,14 +64,16 @@
 //! | choose λ | [`Regularizer::lambda_max`]; [`Path`], [`PathRun`]; [`CrossValidation`]; [`StabilitySelection`] |
 //! | λ for a number of zeros | [`Budget`]: [`BudgetReached`], [`Controller`] |
 //! | λ that changes while training | [`Schedules`], [`Schedule`], [`Phases`]; [`Regularizer::freeze_support`] |
-//! | a whole path of one `Linear` | [`LinearPath`], [`LinearPoint`] |
+//! | a whole path of one `Linear` | [`Path::run_linear`], [`LinearPath`] |
 //! | stop and go on | [`Checkpoint`] |
 //! | the mathematics | [`kernel`]: value, subgradient, prox, distance, λ_max |
 //! | what can go wrong | [`Error`]; `tracing` warnings of [penalties that rounding takes back](ProxSgd#half-types) |
 //!
 //! # Features
 //!
-//! `derive` (on by default): the macro. `plot`: pictures of results. `progress`: bars on stderr for paths, cross-validation and stability selection, where it is a terminal. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
+//! `derive` (on by default): the macro. `plot`: pictures of results. `progress`: bars on stderr for
+//! [`Path::run`], [`CrossValidation`] and [`StabilitySelection`], where it is a terminal; the outermost alone is drawn, and a
+//! [`LinearPath`], which is solved in a moment, has none. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
 
 mod budget;
 mod by_name;
@@ -149,7 +151,7 @@ pub use optim::{
     clip_grad_value,
 };
 pub use param::{Decision, LeftOut, Origin, Param, ParamPath, Reason, Role, RoleName};
-pub use path::linear::{LinearPath, LinearPoint};
+pub use path::linear::LinearPath;
 pub use path::{
     Certificate, CoefficientLine, Coefficients, Direction, Ended, Fit, Path, PathField, PathPoint, PathRun,
 };

@@ -2,6 +2,11 @@
 
 use num_traits::Float;
 
+/// Whether a number is above another, or one of them is NaN: what is not known to be small counts as large.
+pub(crate) fn exceeds(a: f64, b: f64) -> bool {
+    a > b || a.is_nan() || b.is_nan()
+}
+
 /// A type that arithmetic is done in.
 ///
 /// Its roots are made of multiplications, without a branch and without a call, so that loops over them become vectors.

@@ -9,8 +9,9 @@ impl Regularizer {
     /// * The strengths (λ, element, l2) count as 0; a sign constraint stays. What it brings to 0 stays there too: the support is what is
     ///   not 0 at the time of each step.
     /// * [`ProxSgd`](crate::ProxSgd), [`ProxAdamW`](crate::ProxAdamW) and [`FtrlProximal`](crate::FtrlProximal) clear what zeros have
-    ///   gathered (momentum, z), so that nothing moves them, nor leaps when the support is released; FTRL forgets what it has charged
-    ///   so far. In bf16 and f16 a zero is one of the weight, also where its f32 copy is not quite 0. A step takes one more pass, over
+    ///   gathered (momentum, z), so that nothing moves them. FTRL forgets what it has charged
+    ///   so far. [`ProxAdamW`](crate::ProxAdamW)'s second moment of a zero goes on as if its gradient were 0 and falls by `beta2` in each
+    ///   step, so that its first steps after a long freezing can be several times lr. In bf16 and f16 a zero is one of the weight, also where its f32 copy is not quite 0. A step takes one more pass, over
     ///   weights and gradients, and keeps a copy of each gradient. [`Fista`](crate::Fista) and [`Proximal`](crate::Proximal) hold zeros
     ///   too. Weight decay goes on.
     /// * A gradient that is NaN or ±∞ is reported as ever, at a zero too. A parameter that the loss does not reach is left alone, as an

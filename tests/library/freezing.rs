@@ -599,3 +599,37 @@ fn a_checkpoint_keeps_what_is_frozen_and_scales_of_fields_and_one_without_them_s
     assert_eq!(resumed.regularizer().support_is_frozen("").unwrap(), Some(false), "as it was when that was saved");
     assert_eq!(resumed.regularizer().scale_of("fc").unwrap(), Some(1.0));
 }
+
+/// Moves everything, and then fails.
+struct Failing(Vec<Var>);
+
+impl Optimizer for Failing {
+    type Config = ();
+
+    fn new(vars: Vec<Var>, (): ()) -> candle_core::Result<Self> {
+        Ok(Self(vars))
+    }
+
+    fn step(&mut self, _: &GradStore) -> candle_core::Result<()> {
+        self.0.iter().try_for_each(|var| var.set(&(var.as_tensor() + 1.0)?))?;
+        candle_core::bail!("no more")
+    }
+
+    fn learning_rate(&self) -> f64 {
+        0.1
+    }
+
+    fn set_learning_rate(&mut self, _: f64) {}
+}
+
+#[test]
+fn an_inner_optimizer_that_fails_half_way_moves_no_held_zero() {
+    let model = Single::new(&[1.0, 0.0], DType::F32, Rule::l1(0.1));
+    let mut regularizer = model.regularizer().unwrap();
+    regularizer.freeze_support().unwrap();
+    let params = ParamsProximal::new((), regularizer);
+    let mut opt = Proximal::<Failing>::new(vec![model.weight.clone()], params).unwrap();
+    let grads = gradients([(&model.weight, model.weight.ones_like().unwrap())]);
+    assert!(Optimizer::step(&mut opt, &grads).unwrap_err().to_string().contains("no more"));
+    assert_eq!(flat(&model.weight), [2.0, 0.0]);
+}

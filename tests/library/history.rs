@@ -4,7 +4,8 @@ use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW, SGD};
 use l1_core::{
     Charged, Curve, Error, FtrlProximal, GroupChange, Grouping, History, Moves, ParamsFtrl, ParamsProxAdamW,
-    ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd, Proximal, Regularized, Rule, Stepper, optim::Method,
+    ParamsProxSgd, ParamsProximal, Phases, ProxAdamW, ProxSgd, Proximal, Regularized, Rule, Schedules, Stepper,
+    optim::Method,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -320,6 +321,46 @@ mod records {
     }
 
     #[test]
+    fn one_pause_in_the_steps_does_not_make_the_history_blind() {
+        let model = Single::new(&[1.0], DType::F64, Rule::l1(1.0));
+        let mut history = History::new(&model.regularizer().unwrap()).unwrap().bound(10);
+        let steps: Vec<_> = (1..=10).chain(100_000..100_040).collect();
+        for step in steps {
+            history.record(step, 0.0).unwrap();
+        }
+        assert!(history.interval() <= 16, "every {}", history.interval());
+        assert!(history.last().unwrap().step > 100_020);
+    }
+
+    #[test]
+    fn the_schedules_that_it_was_made_with_are_followed() {
+        let model = Single::new(&[1.0, -2.0], DType::F64, Rule::l1(0.5));
+        let mut regularizer = model.regularizer().unwrap();
+        let phases = Phases::new().warm_up(10).ramp(0).penalize(10);
+        regularizer.set_schedules(Schedules::new().phases(phases)).unwrap();
+        let mut history = History::new(&regularizer).unwrap();
+        for step in 1..=12 {
+            history.record(step, 0.0).unwrap();
+        }
+        let seen: Vec<_> = history.records().iter().map(|record| (record.fields[0].lambda, record.penalty)).collect();
+        assert_eq!((seen[0], seen[9]), ((0.0, 0.0), (0.0, 0.0)), "steps 1 to 10 warm up");
+        assert_eq!(seen[10..], [(0.5, 1.5); 2]);
+    }
+
+    #[test]
+    fn what_was_left_out_of_the_list_is_forgotten_too() {
+        let model = Single::new(&[1.0; 8], DType::F64, Rule::l1(1.0));
+        let mut history = History::new(&model.regularizer().unwrap()).unwrap().bound(3);
+        put(&model, &[0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+        history.record(1, 0.0).unwrap();
+        put(&model, &[0.0; 8]);
+        history.record(2, 0.0).unwrap();
+        assert_eq!((history.events().len(), history.events_left_out()), (3, 5));
+        history.forget_after(1).unwrap();
+        assert_eq!((history.events().len(), history.events_left_out()), (1, 0));
+    }
+
+    #[test]
     fn steps_that_are_not_due_read_no_loss() {
         let model = Single::new(&[1.0, 2.0], DType::F64, Rule::l1(0.1));
         let regularizer = model.regularizer().unwrap();
@@ -459,9 +500,13 @@ mod oscillation {
 
     impl Regression {
         fn new() -> Self {
-            let mut rng = StdRng::seed_from_u64(1);
+            Self::noisy(1, 0.2)
+        }
+
+        fn noisy(seed: u64, noise: f64) -> Self {
+            let mut rng = StdRng::seed_from_u64(seed);
             let x: Vec<[f64; 40]> = (0..200).map(|_| std::array::from_fn(|_| rng.random_range(-1.7..1.7))).collect();
-            let y = x.iter().map(|row| row[..4].iter().sum::<f64>() + rng.random_range(-0.2..0.2)).collect();
+            let y = x.iter().map(|row| row[..4].iter().sum::<f64>() + rng.random_range(-noise..noise)).collect();
             Self { x, y, rng }
         }
 
@@ -550,6 +595,49 @@ mod oscillation {
             assert!(history.oscillations().is_empty() && said.is_empty());
             assert!(history.last().unwrap().zeros() > 10, "it does make zeros");
         }
+    }
+
+    #[test]
+    fn a_proximal_optimizer_whose_zeros_come_and_go_in_noise_is_not_warned_of() {
+        for seed in 1..=4 {
+            let model = model(0.1);
+            let regularizer = model.regularizer().unwrap();
+            let mut history = History::new(&regularizer).unwrap();
+            let mut opt =
+                Proximal::<SGD>::new(vec![model.weight.clone()], ParamsProximal::new(0.05, regularizer)).unwrap();
+            let mut data = Regression::noisy(seed, 1.0);
+            for step in 1..=300 {
+                opt.backward_step(&data.loss(&model.weight, false)).unwrap();
+                history.record(step, 0.0).unwrap();
+            }
+            assert!(history.oscillations().is_empty(), "seed {seed}: {history}");
+        }
+    }
+
+    #[test]
+    fn what_hops_again_after_going_back_is_listed_again_and_warned_of_once() {
+        let model = model(0.1);
+        let mut history = History::new(&model.regularizer().unwrap()).unwrap();
+        let hop = |history: &mut History, steps: std::ops::RangeInclusive<u64>| {
+            for step in steps {
+                let small = if step % 2 == 0 { 0.01 } else { -0.01 };
+                let values: Vec<_> = (0..40).map(|i| if i == 0 { 1.0 } else { small }).collect();
+                put(&model, &values);
+                history.record(step, 0.0).unwrap();
+            }
+        };
+        let said = warnings(|| {
+            hop(&mut history, 1..=60);
+            assert_eq!(history.oscillations().len(), 1);
+            history.forget_after(10).unwrap();
+            assert!(history.oscillations().is_empty());
+            hop(&mut history, 11..=120);
+            assert_eq!(history.oscillations().len(), 1);
+            history.forget_after(110).unwrap();
+            hop(&mut history, 111..=200);
+            assert_eq!(history.oscillations().len(), 1, "it is known already");
+        });
+        assert_eq!(said.len(), 1);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a checkpoint says beside its tensors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::Var;
 use candle_nn::Optimizer;
@@ -137,14 +137,43 @@ impl<P: Copy> Contents<P> {
 
     /// Gives a regularizer the scales of the file, and freezes what was frozen.
     ///
-    /// * `changed`: whether declarations have. Parameters that the regularizer does not penalize are passed over then.
+    /// * `changed`: whether declarations have. Parameters that the regularizer does not penalize are passed over then, and what followed a
+    ///   schedule that it does not have stays as it is: nothing would ever move it on from where the file left it.
     pub(super) fn restore(&self, regularizer: &mut Regularizer, changed: bool) -> Result<()> {
+        let [whole, scaled, freezing] =
+            if changed { self.followed_in_the_file(regularizer) } else { Default::default() };
         let is_known = |path: &str| regularizer.penalized().any(|(param, _)| *param.path() == path);
+        let is_taken = |path: &str, own: &[String]| {
+            !own.iter().any(|other| other.as_str() == path) && (!changed || is_known(path))
+        };
+        let here = |paths: &[String]| -> Vec<(String, f64, bool)> {
+            let found = paths.iter().filter_map(|path| regularizer.param(path));
+            found.map(|param| (param.path().to_string(), param.scale(), param.support_is_frozen())).collect()
+        };
+        let (own_scales, own_frozen) = (here(&scaled), here(&freezing));
         let scales = self.scales.0.iter().map(|(path, Exact(scale))| (path.as_str(), *scale));
-        let scales: Vec<_> = scales.filter(|(path, _)| !changed || is_known(path)).collect();
-        let frozen = self.frozen.iter().map(String::as_str);
-        let frozen: Vec<_> = frozen.filter(|path| !changed || is_known(path)).collect();
-        regularizer.restore(self.scale, &scales, &frozen)
+        let scales = scales.filter(|(path, _)| is_taken(path, &scaled));
+        let scales: Vec<_> = scales.chain(own_scales.iter().map(|(path, scale, _)| (path.as_str(), *scale))).collect();
+        let frozen = self.frozen.iter().map(String::as_str).filter(|path| is_taken(path, &freezing));
+        let own_frozen = own_frozen.iter().filter(|(.., is_frozen)| *is_frozen).map(|(path, ..)| path.as_str());
+        let frozen: Vec<_> = frozen.chain(own_frozen).collect();
+        let scale = if whole.is_empty() { self.scale } else { regularizer.scale() };
+        regularizer.restore(scale, &scales, &frozen)
+    }
+
+    /// The paths of what follows a schedule in the file and none of the same name here: by the scale of the whole (all paths, or none), by
+    /// scales of fields, by freezing.
+    fn followed_in_the_file(&self, regularizer: &Regularizer) -> [Vec<String>; 3] {
+        let here: BTreeSet<String> =
+            regularizer.schedules().into_iter().flat_map(Schedules::declared).map(|(what, _)| what).collect();
+        let mut followed = [const { Vec::new() }; 3];
+        for what in self.hyperparameters.0.keys().filter(|what| !here.contains(*what)) {
+            let Some((kind, field)) = Schedules::named(what) else { continue };
+            // A field that is penalized no longer is passed over as a whole.
+            let paths = regularizer.below(field).unwrap_or_default();
+            followed[kind as usize].extend(paths.iter().map(|&index| regularizer.params()[index].path().to_string()));
+        }
+        followed
     }
 
     /// Hyperparameters that are others in the file, one line each.

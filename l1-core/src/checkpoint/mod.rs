@@ -137,7 +137,8 @@ pub enum Declarations {
     #[default]
     MustMatch,
     /// Training goes on under the model's and the optimizer's own declarations, with the file's weights and moments. What has
-    /// changed is in [`Checkpoint::changed`].
+    /// changed is in [`Checkpoint::changed`]. Scales, and what is frozen, stay as this program has them where they followed a schedule in
+    /// the file that this program does not have.
     Accept,
 }
 

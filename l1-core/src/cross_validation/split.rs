@@ -31,7 +31,7 @@ impl Split {
                 assignments.clone()
             }
         };
-        let number = assignments.iter().max().map_or(0, |last| last + 1);
+        let number = assignments.iter().max().map_or(0, |last| last.saturating_add(1));
         check_number(number, rows)?;
         let fold = |index: usize| {
             let (test, train) = (0..rows).partition(|row| assignments[*row] == index);

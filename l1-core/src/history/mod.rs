@@ -211,7 +211,7 @@ impl History {
     ///
     /// Looked for among what [`record`](Self::record) is told, not in [`step`](Self::step), whose optimizers are proximal. A field is
     /// meant where over 40 records at least 5 % of its weights are at most a tenth of its largest, have changed their sign 3 times and
-    /// more in 20 records and again in the next 20, and hardly a weight has become exactly 0. The signs compared are those of a recorded
+    /// more in 20 records and again in the next 20, and hardly ever a weight has become exactly 0. The signs compared are those of a recorded
     /// step and the one before, if `record` is told of both. A `tracing` warning says it too, once.
     ///
     /// A field with a scale of 0 is not looked at. What the loss holds cannot be seen from here: a λ that is declared, but not in the loss,
@@ -266,17 +266,22 @@ impl History {
     /// * `step`: its number, from 1 on.
     /// * `loss`: without the penalty, if the two are to be told apart later; a number or a scalar tensor.
     ///
-    /// The penalty is that of the regularizer that the history was made from, with its scales as they were then;
-    /// [`record_under`](Self::record_under) takes another.
+    /// The penalty is that of the regularizer that the history was made from: schedules that it had then are followed, as an optimizer
+    /// follows them in its `step`-th step; other scales are as they were then. [`record_under`](Self::record_under) takes another.
     ///
     /// # Errors
-    /// [`Error::NotRecorded`], [`Error::LossShape`]; candle's.
+    /// [`Error::NotRecorded`], [`Error::LossShape`]; those of [`Regularizer::at_step`]; candle's.
     pub fn record<'l>(&mut self, step: u64, loss: impl Into<LossValue<'l>>) -> Result<()> {
-        let regularizer = self.regularizer.clone();
-        self.record_under(&regularizer, step, loss)
+        if self.passes_over(step)? {
+            return Ok(());
+        }
+        let mut regularizer = self.regularizer.clone();
+        // An optimizer's first step is the one before which no step was taken.
+        regularizer.at_step(step.saturating_sub(1))?;
+        self.write_down_under(&regularizer, step, loss.into())
     }
 
-    /// [`record`](Self::record) with the penalty of a regularizer whose scales or λ have changed.
+    /// [`record`](Self::record) with the penalty of a regularizer whose scales or λ have changed, as it is now.
     ///
     /// # Errors
     /// As [`record`](Self::record).
@@ -286,35 +291,50 @@ impl History {
         step: u64,
         loss: impl Into<LossValue<'l>>,
     ) -> Result<()> {
-        self.check_after_last(step)?;
-        if step < self.next_due {
-            if step + 1 == self.next_due {
-                self.watched.iter_mut().try_for_each(Watched::look_before)?;
-            }
+        if self.passes_over(step)? {
             return Ok(());
         }
+        self.write_down_under(regularizer, step, loss.into())
+    }
+
+    /// Whether a step that `record` is told of is not to be recorded; then it costs no more than a look at the weights, if that.
+    fn passes_over(&mut self, step: u64) -> Result<bool> {
+        self.check_after_last(step)?;
+        if step < self.next_due && step + 1 == self.next_due {
+            self.watched.iter_mut().try_for_each(Watched::look_before)?;
+        }
+        Ok(step < self.next_due)
+    }
+
+    fn write_down_under(&mut self, regularizer: &Regularizer, step: u64, loss: LossValue<'_>) -> Result<()> {
         let penalties = self.same_fields(regularizer, step)?;
-        let loss = loss.into().read()?;
+        let loss = loss.read()?;
         let penalty = value(regularizer)?;
         for (watched, penalty) in self.watched.iter_mut().zip(&penalties) {
-            if let Some(oscillation) = watched.look(step, penalty)? {
-                oscillation.warn();
-                self.oscillations.push(oscillation);
-            }
+            self.oscillations.extend(watched.look(step, penalty)?);
         }
         let moves = vec![None; self.watched.len()];
         self.write_down(step, loss, penalty, penalties, moves)
     }
 
     /// Forgets what came after a step, when training has gone back to a checkpoint. The weights as they are now are what the next
-    /// record's deaths and revivals are counted from.
+    /// record's deaths and revivals are counted from. What hops around 0 again is listed again, and not warned of again.
     ///
     /// # Errors
     /// Candle's, when a tensor cannot be read.
     pub fn forget_after(&mut self, step: u64) -> Result<()> {
-        self.watched.iter_mut().try_for_each(Watched::begin_anew)?;
+        self.oscillations.retain(|oscillation| oscillation.step <= step);
+        for watched in &mut self.watched {
+            watched.begin_anew(&self.oscillations)?;
+        }
         self.records.retain(|record| record.step <= step);
         self.events.retain(|event| event.step <= step);
+        // The records that are left count all of them.
+        let counted = self.records.iter().map(|record| {
+            let fields = self.watched.iter().zip(&record.fields).filter(|(watched, _)| watched.is_listed());
+            fields.map(|(_, field)| field.deaths + field.revivals).sum::<usize>()
+        });
+        self.events_left_out = self.events_left_out.min(counted.sum::<usize>().saturating_sub(self.events.len()));
         self.next_due = self.due_after_last();
         Ok(())
     }

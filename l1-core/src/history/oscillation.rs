@@ -65,8 +65,8 @@ pub(super) struct Hops {
     /// Sign changes of each weight.
     changes: Vec<u8>,
     looks: u32,
-    /// Zeros at the first of these looks.
-    zeros: usize,
+    /// How often a weight became exactly 0 in these looks.
+    reached: usize,
     /// Whether weights hopped in the looks before these.
     hopped: bool,
     /// The largest weight ever seen.
@@ -95,6 +95,10 @@ pub(super) fn sign(w: f64) -> i8 {
 }
 
 impl Hops {
+    pub(super) fn new(said: bool) -> Self {
+        Self { said, ..Self::default() }
+    }
+
     /// The weights one step before a look: with those it is compared.
     pub(super) fn look_before(&mut self, w: &[f64]) {
         if !self.said {
@@ -104,7 +108,7 @@ impl Hops {
 
     /// Nothing is charged: begin anew when something is.
     pub(super) fn pause(&mut self) {
-        *self = Self { said: self.said, ..Self::default() };
+        *self = Self::new(self.said);
     }
 
     /// Compares the weights with those of the look before; what is found is said once.
@@ -116,13 +120,11 @@ impl Hops {
         if self.changes.len() != w.len() {
             self.changes = vec![0; w.len()];
         }
-        let zeros = signs.iter().filter(|sign| **sign == 0).count();
-        if self.looks == 0 {
-            self.zeros = zeros;
-        }
         for ((changes, before), now) in self.changes.iter_mut().zip(&self.signs).zip(&signs) {
-            if matches!((before, now), (1, -1) | (-1, 1)) {
-                *changes = changes.saturating_add(1);
+            match (before, now) {
+                (1, -1) | (-1, 1) => *changes = changes.saturating_add(1),
+                (1 | -1, 0) => self.reached += 1,
+                _ => {}
             }
         }
         self.signs = signs;
@@ -131,16 +133,17 @@ impl Hops {
         if self.looks < LOOKS {
             return None;
         }
-        let found = self.found(w, zeros);
+        let found = self.found(w);
         let twice = self.hopped && found.is_some();
         self.hopped = found.is_some();
         self.changes.fill(0);
         self.looks = 0;
+        self.reached = 0;
         self.said = twice;
         found.filter(|_| twice)
     }
 
-    fn found(&self, w: &[f64], zeros: usize) -> Option<Found> {
+    fn found(&self, w: &[f64]) -> Option<Found> {
         let hops = |(w, changes): &(&f64, &u8)| **changes >= CHANGES && w.abs() <= SMALL * self.largest;
         let hopping = w.iter().zip(&self.changes).filter(hops);
         let (mut weights, mut largest) = (0, 0.0);
@@ -148,9 +151,8 @@ impl Hops {
             weights += 1;
             largest = f64::max(largest, w.abs());
         }
-        // Where weights become 0, the optimizer is a proximal one.
-        let reached = 10 * zeros.saturating_sub(self.zeros);
+        // Where weights become 0, the optimizer is a proximal one. Their number says nothing: noise may wake as many as fall asleep.
         let many = weights > 0 && weights as f64 >= SHARE * w.len() as f64;
-        (many && reached <= weights).then_some(Found { weights, largest })
+        (many && 10 * self.reached <= weights).then_some(Found { weights, largest })
     }
 }

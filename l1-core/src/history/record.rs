@@ -104,10 +104,17 @@ impl Rhythm {
     }
 }
 
+/// The median: one pause in a training is not its rhythm.
+fn usual_gap(records: &[HistoryRecord]) -> u64 {
+    let mut gaps: Vec<_> = records.windows(2).map(|pair| pair[1].step - pair[0].step).collect();
+    gaps.sort_unstable();
+    gaps.get(gaps.len() / 2).copied().unwrap_or(1)
+}
+
 /// Leaves the first record, every second of the others, and the last. Returns the rhythm from now on.
 pub(super) fn thin_out(records: &mut Vec<HistoryRecord>, rhythm: Rhythm) -> Rhythm {
     let rhythm = match records.as_slice() {
-        [.., before, last] => rhythm.slower(last.step, last.step - before.step),
+        [_, .., last] => rhythm.slower(last.step, usual_gap(records)),
         _ => return rhythm,
     };
     // Those of the new rhythm, so that what is to come continues the row.

@@ -26,6 +26,8 @@ pub(super) struct Watched {
     alive: Vec<bool>,
     living: usize,
     hops: Hops,
+    /// Whether its hopping was warned of: once is enough, also where a training goes back.
+    warned: bool,
 }
 
 /// Where single events go, how many there may be, and how many there were beyond that.
@@ -41,9 +43,17 @@ impl Watched {
             Layout::Singular { rows, columns } => rows.min(columns),
         };
         let (path, tensor) = (param.path.clone(), param.tensor.clone());
-        let mut watched =
-            Self { path, tensor, layout, groups, alive: Vec::new(), living: groups, hops: Hops::default() };
-        watched.begin_anew()?;
+        let mut watched = Self {
+            path,
+            tensor,
+            layout,
+            groups,
+            alive: Vec::new(),
+            living: groups,
+            hops: Hops::default(),
+            warned: false,
+        };
+        watched.begin_anew(&[])?;
         Ok(watched)
     }
 
@@ -79,12 +89,19 @@ impl Watched {
         ))
     }
 
+    /// Whether its deaths and revivals are listed one by one.
+    pub(super) fn is_listed(&self) -> bool {
+        self.groups <= LISTED && !matches!(self.layout, Layout::Singular { .. })
+    }
+
     /// Takes the weights as they are for what they were at the last look.
-    pub(super) fn begin_anew(&mut self) -> Result<()> {
+    ///
+    /// * `known`: if its own is among them, it is not looked for again.
+    pub(super) fn begin_anew(&mut self, known: &[Oscillation]) -> Result<()> {
         let w = wide(&self.tensor)?;
         self.alive = self.alive(&w);
         self.living = self.living(&self.alive)?;
-        self.hops = Hops::default();
+        self.hops = Hops::new(known.iter().any(|oscillation| oscillation.path == self.path));
         Ok(())
     }
 
@@ -94,14 +111,19 @@ impl Watched {
         Ok(())
     }
 
-    /// The weights at a record, for those that hop around 0.
+    /// The weights at a record, for those that hop around 0; warns of them the first time.
     pub(super) fn look(&mut self, step: u64, penalty: &Penalty) -> Result<Option<Oscillation>> {
         if penalty.is_none() {
             self.hops.pause();
             return Ok(None);
         }
         let w = wide(&self.tensor)?;
-        Ok(self.hops.look(&w).map(|found| Oscillation::new(self.path.clone(), step, w.len(), found)))
+        let found = self.hops.look(&w).map(|found| Oscillation::new(self.path.clone(), step, w.len(), found));
+        if let Some(oscillation) = found.as_ref().filter(|_| !self.warned) {
+            oscillation.warn();
+            self.warned = true;
+        }
+        Ok(found)
     }
 
     /// What is to be recorded of it, and single events.
@@ -128,7 +150,7 @@ impl Watched {
             Layout::Singular { .. } => (self.living.saturating_sub(living), living.saturating_sub(self.living)),
             _ => (of(GroupChange::Death), of(GroupChange::Revival)),
         };
-        if self.groups <= LISTED {
+        if self.is_listed() {
             let free = bound.saturating_sub(events.len());
             *left_out += changes.len().saturating_sub(free);
             events.extend(changes.into_iter().take(free).map(|(group, change)| GroupEvent {

@@ -1,6 +1,6 @@
 //! FTRL-Proximal.
 
-use candle_core::Var;
+use candle_core::{DType, Var};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -74,6 +74,18 @@ impl ParamsFtrl {
     }
 }
 
+impl ParamsFtrl {
+    /// Whether a λ can be charged so many times over in the arithmetic of a type.
+    fn can_charge(&self, times: f64, dtype: DType) -> bool {
+        let (largest, rate) = match dtype {
+            DType::F64 => (f64::MAX, self.largest_rate(|x| x)),
+            _ => (f32::MAX.into(), self.largest_rate(|x| f64::from(x as f32))),
+        };
+        // Not so for 0/0 either.
+        times * rate.max(1.0) <= largest * MARGIN
+    }
+}
+
 /// How far below the largest number a rate has to stay, since it multiplies sums of gradients and of λ.
 const MARGIN: f64 = 1e-9;
 
@@ -98,7 +110,8 @@ impl Charged {
 ///
 /// With [`Charged::EachStep`] `A_k` is the number of gradients so far, and fixed points are stationary for loss + Ω. (Where λ, l2 or
 /// the scale change on the way, `A_kλ` and `A_k·l2` are the sums of what they were. With `mcp` and
-/// `scad`, whose λ also moves a knee, all that has been charged so far follows the new λ.) With [`Charged::Once`], the paper's, `A_k = 1`.
+/// `scad`, whose λ also moves a knee, all that has been charged so far follows the new λ; where a schedule brings λ so near to 0 that
+/// the charges so far are no finite multiple of it, it counts as 0.) With [`Charged::Once`], the paper's, `A_k = 1`.
 /// Without a penalty both are gradient descent with the rate τ.
 ///
 /// What to know:
@@ -159,7 +172,7 @@ pub type FtrlProximal = Stepper<ParamsFtrl>;
 /// What [`FtrlProximal`] keeps of a variable's history.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Progress {
-    /// `A_kλ` if the penalty is charged at each step.
+    /// `A_kλ` if the penalty is charged at each step, λ of the step before if once.
     #[serde(with = "crate::exact")]
     lambda: f64,
     /// `A_k·l2` likewise.
@@ -232,12 +245,18 @@ impl Method for ParamsFtrl {
                 // k charges are one of k times the λ, unless λ also moves a knee.
                 if charge.curve().is_linear_in_lambda() {
                     (so_far.with_lambda(lambda), 1.0)
-                } else if charge.lambda() == 0.0 {
-                    (so_far, 1.0)
                 } else {
-                    (so_far, lambda / charge.lambda())
+                    let times = lambda / charge.lambda();
+                    // λ and its knee have all but vanished then: in the limit nothing is charged.
+                    let in_range = self.can_charge(times, planned.grad.dtype());
+                    if in_range { (so_far, times) } else { (so_far.with_lambda(0.0), 1.0) }
                 }
             }
+        };
+        // Where the penalty is charged once, all that is to be known of the past is what the step before charged.
+        let (lambda, l2, element) = match self.charged {
+            Charged::Once => (charge.lambda(), charge.l2(), charge.element()),
+            Charged::EachStep => (lambda, l2, element),
         };
         let drift = inverse_lr - progress.inverse_lr;
         let step = FtrlStep { lr: self.lr, beta: self.beta, drift, penalty, times };
@@ -251,7 +270,10 @@ impl Method for ParamsFtrl {
         }
         // Every step's weights carry the charges of all steps before it: those stay.
         let before = match self.charged {
-            Charged::Once => step,
+            Charged::Once => {
+                let penalty = step.penalty.with_lambda(progress.lambda).with_l2(progress.l2);
+                FtrlStep { penalty: penalty.with_element(progress.element), ..step }
+            }
             Charged::EachStep => {
                 let penalty = step.penalty.with_l2(progress.l2).with_element(progress.element);
                 if penalty.curve().is_linear_in_lambda() {

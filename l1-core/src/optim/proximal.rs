@@ -123,9 +123,11 @@ impl<O: Optimizer> Proximal<O> {
                 work.push((var, planned.penalty, lr));
             }
         }
-        self.inner.step(grads)?;
-        // Also where the inner optimizer moves them without a gradient, by its moments.
-        held.into_iter().try_for_each(|(var, before)| kernel::put_back_zeros(var, &before))?;
+        let stepped = self.inner.step(grads);
+        // Also where the inner optimizer moves them without a gradient, by its moments, and where it fails half-way.
+        let put_back = held.into_iter().try_for_each(|(var, before)| kernel::put_back_zeros(var, &before));
+        stepped?;
+        put_back?;
         work.into_iter().try_for_each(|(var, penalty, lr)| kernel::prox_in_place(var, &penalty, lr))?;
         self.steps += 1;
         if lost::is_due(self.steps) {

@@ -130,7 +130,8 @@ pub(super) fn plan(
     let param = regularizer.get(var);
     // With a scale of 0 too it keeps its curve and groups: what an optimizer remembers depends on them.
     let penalty = param.and_then(|param| regularizer.penalty_of(param)).unwrap_or(Penalty::NONE);
-    let charged = param.filter(|_| !penalty.is_none());
+    // In a warm-up too, so that nothing comes up only when it ends.
+    let charged = param.filter(|param| regularizer.is_charged(param));
     if let Some(param) = charged {
         param.refuse_charged(grads)?;
     }
@@ -142,6 +143,7 @@ pub(super) fn plan(
                 return Err(regularizer.missing_gradient(&param.path, |tensor| grads.get(tensor).is_some()));
             }
             OnMissingGradient::Skip => return Ok(None),
+            OnMissingGradient::Shrink if penalty.is_none() => return Ok(None),
             OnMissingGradient::Shrink => var.as_detached_tensor().zeros_like()?,
         },
     };

@@ -2,7 +2,7 @@
 
 use candle_core::{Tensor, Var};
 
-use crate::{Error, Regularizer, Result, progress::Progress};
+use crate::{Error, Regularizer, Result, lent::Lent, progress::Progress};
 
 mod coefficients;
 mod empty;
@@ -85,7 +85,7 @@ impl Path {
     ///
     /// s_max is found first: everything penalized is set to 0 and held there by a scale far above, while the closure fits what is not
     /// penalized (intercepts); then it is the largest [`scale_max`](crate::kernel::scale_max) of all fields. Fields with a ridge alone
-    /// are emptied by no scale and play no part in it.
+    /// are emptied by no scale: they are fitted at s_max itself, which takes a few fits more.
     ///
     /// For models linear in their parameters. Where the gradient at 0 vanishes, as in a network whose layers are all 0, or the curve's slope at 0 is
     /// infinite, `run` says so: take [`ascending`](Self::ascending).
@@ -95,7 +95,8 @@ impl Path {
         Self::new(Grid::Descending { points, ratio })
     }
 
-    /// A fit without penalty (scale 0), then at `first`, `first·factor`, `first·factor²`, … until everything penalized is 0.
+    /// A fit without penalty (scale 0), then at `first`, `first·factor`, `first·factor²`, … until every field that a scale empties (one
+    /// with a λ or an element; with [`of`](Self::of) those of the field) is 0.
     ///
     /// Scale 0 takes away every λ, element and l2, sign constraints stay. A run that is not empty after 200 scales
     /// ([`max_points`](Self::max_points)) ends with an error; what was fitted is in it.
@@ -131,7 +132,8 @@ impl Path {
         self
     }
 
-    /// Ends after the first point with more than `limit` nonzero penalized entries. Not for ascending scales, which begin with the most.
+    /// Ends after the first point with more than `limit` nonzero entries, of the fields that a large enough scale empties: with a λ or an
+    /// element, and with [`of`](Self::of) those of the field. Not for ascending scales, which begin with the most.
     pub fn max_nonzeros(mut self, limit: usize) -> Self {
         self.max_nonzeros = Some(limit);
         self
@@ -252,19 +254,29 @@ impl Path {
         match &self.grid {
             Grid::Given(scales) => {
                 if self.max_explained.is_some() || self.min_gain.is_some() {
+                    // The fits start where they start without the rule: a network that was set to 0 would never come back.
+                    let lent = walk.vars.iter().map(|var| Lent::new(var.as_tensor())).collect::<Result<Vec<_>>>()?;
                     walk.empty_fit()?;
+                    lent.into_iter().try_for_each(Lent::give_back)?;
+                    self.check_empty_loss(&walk.run)?;
                 }
                 self.fit_all(walk, scales)
             }
             Grid::Descending { points, ratio } => {
                 let largest = walk.scale_max()?;
+                self.check_empty_loss(&walk.run)?;
                 self.fit_all(walk, &grid::descending(largest, *points, *ratio))
             }
             Grid::Ascending { first, factor, max_points } => {
+                if walk.emptied().next().is_none() {
+                    let why = "nothing that it moves has a λ or an element above 0, and a ridge or a sign constraint alone empties nothing \
+                               at any scale (expected a λ > 0): declare one, or take `Path::grid`";
+                    return Err(Error::InvalidPath { rule: "ascending", why: why.to_owned() });
+                }
                 let mut scale = 0.0;
                 for _ in 0..*max_points {
                     walk.point(scale)?;
-                    if walk.run.points.last().is_some_and(|point| point.nonzeros == 0) {
+                    if walk.nonzeros() == 0 {
                         return Ok(Ended::Empty);
                     }
                     if let Some(ended) = self.stop(&walk.run)? {
@@ -272,8 +284,7 @@ impl Path {
                     }
                     scale = if scale == 0.0 { *first } else { scale * factor };
                 }
-                let nonzeros = walk.run.points.last().map_or(0, |point| point.nonzeros);
-                Err(Error::NeverEmpty { points: *max_points, nonzeros })
+                Err(Error::NeverEmpty { points: *max_points, nonzeros: walk.nonzeros() })
             }
         }
     }
@@ -285,17 +296,41 @@ impl Path {
     {
         for &scale in scales {
             walk.point(scale)?;
-            if let Some(ended) = self.stop(&walk.run)? {
+            if let Some(ended) = self.stop_at(&walk.run, walk.nonzeros())? {
                 return Ok(ended);
             }
         }
         Ok(Ended::GridEnd)
     }
 
+    /// The explained share of a loss is a share of f(0), which has to be above 0.
+    fn check_empty_loss(&self, run: &PathRun) -> Result<()> {
+        let rule = match (self.max_explained, self.min_gain) {
+            (Some(_), _) => "max_explained",
+            (None, Some(_)) => "min_gain",
+            (None, None) => return Ok(()),
+        };
+        match run.empty_loss {
+            Some(loss) if loss <= 0.0 || loss.is_nan() => {
+                let why = format!(
+                    "the loss of the empty model is {loss} (expected > 0): there is no share of it to explain. Add a constant to the loss \
+                     so that its best value is 0, or leave the rule out"
+                );
+                Err(Error::InvalidPath { rule, why })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a rule ends the path after its last point.
     fn stop(&self, run: &PathRun) -> Result<Option<Ended>> {
+        self.stop_at(run, run.points.last().map_or(0, |last| last.nonzeros))
+    }
+
+    /// The same where only some entries count for [`max_nonzeros`](Self::max_nonzeros).
+    fn stop_at(&self, run: &PathRun, nonzeros: usize) -> Result<Option<Ended>> {
         let [before @ .., last] = run.points.as_slice() else { return Ok(None) };
-        if let Some(limit) = self.max_nonzeros.filter(|limit| last.nonzeros > *limit) {
+        if let Some(limit) = self.max_nonzeros.filter(|limit| nonzeros > *limit) {
             return Ok(Some(Ended::Nonzeros { limit }));
         }
         let explained = |point: &PathPoint| run.empty_loss.map(|empty| 1.0 - point.loss / empty);

@@ -27,7 +27,7 @@ pub(crate) struct Walk<'v, L, F> {
     pub(crate) run: PathRun,
     /// The scale of the moment.
     scale: f64,
-    /// The loss before anything was set to 0.
+    /// The loss with everything penalized at 0, before the rest was fitted.
     pub(crate) start_loss: f64,
     /// What is told of each point, if anything.
     pub(crate) progress: Option<Progress>,
@@ -175,6 +175,13 @@ where
             zeros: kernel::counts(tensor)?.zeros,
             groups: groups.map(|(total, zeros)| GroupCounts { total, zeros }),
         })
+    }
+
+    /// The entries at the last point that are not 0 though some scale of this path empties them.
+    pub(crate) fn nonzeros(&self) -> usize {
+        let Some(last) = self.run.points.last() else { return 0 };
+        let fields = self.emptied().filter_map(|(param, _)| last.field(param.path().as_str()));
+        fields.map(|field| field.entries - field.zeros).sum()
     }
 
     pub(crate) fn into_run(self, ended: Ended) -> PathRun {

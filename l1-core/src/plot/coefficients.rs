@@ -14,14 +14,42 @@ use crate::{CoefficientLine, Coefficients, PathRun, Place, Result};
 /// What [`coefficient_path`] writes beside the lines.
 #[derive(Clone)]
 pub struct CoefficientPathOptions<'o> {
+    title: Option<&'o str>,
+    strongest: usize,
+    name: Option<&'o dyn Fn(&Place) -> String>,
+    marks: &'o [(usize, &'o str)],
+}
+
+impl<'o> CoefficientPathOptions<'o> {
+    /// As [`Default`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// In place of the parameter's path.
-    pub title: Option<&'o str>,
+    #[must_use]
+    pub fn title(self, title: &'o str) -> Self {
+        Self { title: Some(title), ..self }
+    }
+
     /// How many lines have a colour and a name: those that are largest somewhere on the path. 10 at first; no more than there is room for.
-    pub strongest: usize,
+    #[must_use]
+    pub fn strongest(self, strongest: usize) -> Self {
+        Self { strongest, ..self }
+    }
+
     /// The name of an entry, such as that of a gene; its place at first.
-    pub name: Option<&'o dyn Fn(&Place) -> String>,
+    #[must_use]
+    pub fn name(self, name: &'o dyn Fn(&Place) -> String) -> Self {
+        Self { name: Some(name), ..self }
+    }
+
     /// Points of the run that are marked by an upright line, with words for it.
-    pub marks: &'o [(usize, &'o str)],
+    #[must_use]
+    pub fn marks(self, marks: &'o [(usize, &'o str)]) -> Self {
+        Self { marks, ..self }
+    }
 }
 
 impl Default for CoefficientPathOptions<'_> {

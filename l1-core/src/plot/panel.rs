@@ -4,7 +4,7 @@ use plotters::style::RGBColor;
 
 use super::{
     axis::Axis,
-    sheet::{Anchor, At, Drawn, FAINT, GRID, INK, NAME, NUMBER, SOFT, Sheet, Stroke, shortened, width},
+    sheet::{Anchor, At, Drawn, FAINT, GRID, INK, LOOKS, NAME, NUMBER, SOFT, Sheet, Stroke, shortened, width},
 };
 
 /// A rectangle in pixels.
@@ -176,9 +176,9 @@ pub(super) fn room<'n>(names: impl IntoIterator<Item = &'n Name>) -> f64 {
     64.0 + names.into_iter().map(|name| width(&name.text, NUMBER)).fold(0.0, f64::max)
 }
 
-/// How many names have room beside a frame of this height.
+/// How many names have room beside a frame of this height: no more than there are looks, or two lines would share one.
 pub(super) fn names_beside(height: f64) -> usize {
-    (height / LINE).max(0.0) as usize
+    ((height / LINE).max(0.0) as usize).min(LOOKS)
 }
 
 /// The places nearest to those that are wanted (which rise), at least `gap` apart and between two ends: isotonic regression of what is

@@ -14,10 +14,28 @@ use crate::{CrossValidated, CrossValidatedPoint, Result};
 /// What [`cross_validation`] writes beside the curve.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CrossValidationOptions<'o> {
+    title: Option<&'o str>,
+    score: Option<&'o str>,
+}
+
+impl<'o> CrossValidationOptions<'o> {
+    /// As [`Default`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// In place of "Cross-validation, n folds".
-    pub title: Option<&'o str>,
+    #[must_use]
+    pub fn title(self, title: &'o str) -> Self {
+        Self { title: Some(title), ..self }
+    }
+
     /// What a score is, with its unit, such as "mean deviance"; the name of the metric at first.
-    pub score: Option<&'o str>,
+    #[must_use]
+    pub fn score(self, score: &'o str) -> Self {
+        Self { score: Some(score), ..self }
+    }
 }
 
 /// Of the bars: lighter than the curve, and well seen on paper.

@@ -12,8 +12,22 @@ use crate::{Result, StabilitySelected};
 /// What [`stability`] writes beside the lines.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StabilityOptions<'o> {
+    title: Option<&'o str>,
+}
+
+impl<'o> StabilityOptions<'o> {
+    /// As [`Default`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// In place of "Stability selection" with the counts.
-    pub title: Option<&'o str>,
+    #[must_use]
+    pub fn title(mut self, title: &'o str) -> Self {
+        self.title = Some(title);
+        self
+    }
 }
 
 const PICTURE: &str = "stability selection";
@@ -21,10 +35,10 @@ const PICTURE: &str = "stability selection";
 /// Draws the share of subsamples that selected each feature over λ (logarithmic, falling to the right), the threshold, and the names of
 /// the features that reach it.
 ///
-/// Without scales the points are numbered. Features are named as [`StabilitySelected`] names them, else by number.
+/// Without scales the points are numbered from 0, in their order. Features are named as [`StabilitySelected`] names them, else by number.
 ///
 /// # Errors
-/// [`Error::Picture`](crate::Error::Picture) where there are no scales, no features, or the parts do not fit together.
+/// [`Error::Picture`](crate::Error::Picture) where there are no features, or the parts do not fit together.
 pub fn stability(selected: &StabilitySelected, options: &StabilityOptions<'_>) -> Result<String> {
     let StabilitySelected { proportions, threshold, .. } = selected;
     let features = proportions.first().map_or(0, Vec::len);
@@ -34,13 +48,22 @@ pub fn stability(selected: &StabilitySelected, options: &StabilityOptions<'_>) -
     if let Some(row) = proportions.iter().find(|row| row.len() != features) {
         return Err(nothing(PICTURE, format!("one scale has {} proportions, another {features}", row.len())));
     }
-    let numbered = || (1..=proportions.len()).rev().map(|number| number as f64).collect::<Vec<_>>();
-    let stated = selected.scales.as_ref().filter(|scales| scales.len() == proportions.len());
-    let (xs, name) = match stated {
-        Some(scales) => (scales.clone(), "scale of λ"),
-        None => (numbered(), "points of the path"),
+    let (xs, x, name) = match &selected.scales {
+        Some(scales) if scales.len() != proportions.len() => {
+            let why = format!("there are {} scales, and proportions of {}", scales.len(), proportions.len());
+            return Err(nothing(PICTURE, why));
+        }
+        Some(scales) => {
+            let x = scales::axis(scales);
+            (scales.clone(), x, scales::named("scale of λ", &x))
+        }
+        None => {
+            let xs: Vec<_> = (0..proportions.len()).map(|index| index as f64).collect();
+            let x = Axis::linear(xs.iter().copied()).whole();
+            (xs, x, "index of the point".to_owned())
+        }
     };
-    let x = if stated.is_some() { scales::axis(&xs) } else { Axis::linear(xs.iter().copied()) };
+    let is_falling = selected.scales.is_some();
 
     let size = (1600, 1000);
     let (top, bottom) = (120.0, 860.0);
@@ -49,7 +72,9 @@ pub fn stability(selected: &StabilitySelected, options: &StabilityOptions<'_>) -
     stable.sort_by(|a, b| highest(*b).total_cmp(&highest(*a)).then(a.cmp(b)));
     // The threshold has a name too.
     let named = stable.len().min(names_beside(bottom - top).saturating_sub(1));
-    let end = (0..xs.len()).min_by(|a, b| xs[*a].total_cmp(&xs[*b])).unwrap_or(0);
+    // What stands at the right.
+    let weakest = (0..xs.len()).min_by(|a, b| xs[*a].total_cmp(&xs[*b])).unwrap_or(0);
+    let end = if is_falling { weakest } else { xs.len() - 1 };
     let mut names: Vec<_> = stable[..named]
         .iter()
         .enumerate()
@@ -63,7 +88,9 @@ pub fn stability(selected: &StabilitySelected, options: &StabilityOptions<'_>) -
         names.push(Name::new(&format!("threshold {threshold}"), (xs[end], *threshold), INK));
     }
     let right = 1600.0 - room(&names).max(200.0);
-    let panel = Panel::falling(x, Axis::between(-0.02, 1.03), Frame { left: 170.0, top, right, bottom });
+    let frame = Frame { left: 170.0, top, right, bottom };
+    let y = Axis::between(-0.02, 1.03);
+    let panel = if is_falling { Panel::falling(x, y, frame) } else { Panel::new(x, y, frame) };
     let title = options.title.map_or_else(
         || {
             format!(
@@ -77,7 +104,7 @@ pub fn stability(selected: &StabilitySelected, options: &StabilityOptions<'_>) -
     );
     svg(PICTURE, size, |sheet| {
         sheet.title(&title, size)?;
-        panel.axes(sheet, Some(&scales::named(name, &panel.x)), "share of subsamples that select it")?;
+        panel.axes(sheet, Some(&name), "share of subsamples that select it")?;
         let line = |feature: usize| xs.iter().copied().zip(proportions.iter().map(move |row| row[feature]));
         for feature in (0..features).filter(|feature| !stable[..named].contains(feature)) {
             if highest(feature) > 0.0 {

@@ -47,9 +47,14 @@ impl Stroke {
     }
 }
 
-/// The colour and stroke of the n-th line, so that of eighteen each looks like no other.
+const STROKES: [Stroke; 3] = [Stroke::Solid, Stroke::Dashed, Stroke::Dotted];
+
+/// How many lines there can be of which each looks like no other.
+pub(super) const LOOKS: usize = COLOURS.len() * STROKES.len();
+
+/// The colour and stroke of the n-th line.
 pub(super) fn look(index: usize) -> (RGBColor, Stroke) {
-    let stroke = [Stroke::Solid, Stroke::Dashed, Stroke::Dotted][index / COLOURS.len() % 3];
+    let stroke = STROKES[index / COLOURS.len() % STROKES.len()];
     (COLOURS[index % COLOURS.len()], stroke)
 }
 

@@ -11,8 +11,22 @@ use crate::{History, HistoryRecord, Result};
 /// What [`training`] writes beside the lines.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TrainingOptions<'o> {
+    title: Option<&'o str>,
+}
+
+impl<'o> TrainingOptions<'o> {
+    /// As [`Default`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// In place of "Training" with the number of steps.
-    pub title: Option<&'o str>,
+    #[must_use]
+    pub fn title(mut self, title: &'o str) -> Self {
+        self.title = Some(title);
+        self
+    }
 }
 
 const PICTURE: &str = "training";

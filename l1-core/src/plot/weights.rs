@@ -12,6 +12,7 @@ use crate::{Result, kernel::distance::wide};
 
 /// What a [`weight_map`] shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Tiles {
     /// Each neuron's weights as an image.
     #[default]
@@ -23,12 +24,35 @@ pub enum Tiles {
 /// What [`weight_map`] shows, and what it writes beside it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WeightMapOptions<'o> {
+    title: Option<&'o str>,
+    tiles: Tiles,
+    names: &'o [&'o str],
+}
+
+impl<'o> WeightMapOptions<'o> {
+    /// As [`Default`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// In place of the counts.
-    pub title: Option<&'o str>,
+    #[must_use]
+    pub fn title(self, title: &'o str) -> Self {
+        Self { title: Some(title), ..self }
+    }
+
     /// A tile for each neuron at first.
-    pub tiles: Tiles,
+    #[must_use]
+    pub fn tiles(self, tiles: Tiles) -> Self {
+        Self { tiles, ..self }
+    }
+
     /// Names of the neurons, such as the classes; their numbers at first.
-    pub names: &'o [&'o str],
+    #[must_use]
+    pub fn names(self, names: &'o [&'o str]) -> Self {
+        Self { names, ..self }
+    }
 }
 
 const PICTURE: &str = "weight map";

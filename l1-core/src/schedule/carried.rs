@@ -1,11 +1,15 @@
 //! Schedules as a regularizer carries them: resolved to its parameters, and applied at each step.
 
+use std::collections::HashMap;
+
+use candle_core::TensorId;
+
 use super::{
     Schedule, Schedules,
     schedules::{freeze_of, scale_of},
 };
 use crate::{
-    Error, Regularizer, Result,
+    Error, Param, Penalty, Regularizer, Result,
     error::readable,
     penalty::{STRENGTH, is_strength},
     scales::check_scaled,
@@ -18,6 +22,10 @@ pub(crate) struct Carried {
     scale: Option<Schedule>,
     scales: Vec<Scheduled<Schedule>>,
     freezes: Vec<Scheduled<u64>>,
+    /// The parameters with a schedule of their own scale, and whether it is above 0 at some step.
+    rises: HashMap<TensorId, bool>,
+    /// The scale of the whole, and that of each parameter with whether its support is frozen, before these schedules.
+    before: (f64, Vec<(f64, bool)>),
     /// The scale of each parameter in the step to come: room that is made once.
     next: Vec<f64>,
 }
@@ -31,7 +39,8 @@ struct Scheduled<T> {
 }
 
 impl Regularizer {
-    /// Lets scales change and supports freeze while training, in place of the schedules before.
+    /// Lets scales change and supports freeze while training, in place of the schedules before: what these drove is put back to what it
+    /// was when they were set, so that nothing is left of a warm-up's 0 or of a frozen support.
     ///
     /// [`ProxSgd`](crate::ProxSgd), [`ProxAdamW`](crate::ProxAdamW), [`FtrlProximal`](crate::FtrlProximal) and
     /// [`Proximal`](crate::Proximal) go by them: before each step they set what belongs to it, by their own count of steps
@@ -40,7 +49,8 @@ impl Regularizer {
     /// [`Fista`](crate::Fista), which solves one fixed problem, refuses them.
     ///
     /// What stands at step 0 is set at once. What follows a schedule cannot be set by hand meanwhile
-    /// ([`Error::FollowsSchedule`]); everything else can.
+    /// ([`Error::FollowsSchedule`]); everything else can. A [`Path`](crate::Path) and a search for a [`Budget`](crate::Budget) set scales
+    /// by hand: give them a regularizer without schedules ([`clear_schedules`](Self::clear_schedules), or a new one of the model).
     ///
     /// ```
     /// use candle_core::{Device, Tensor, Var};
@@ -81,10 +91,13 @@ impl Regularizer {
     ///   [`set_scale`](Self::set_scale).
     pub fn set_schedules(&mut self, schedules: Schedules) -> Result<()> {
         self.check_not_empty()?;
-        let carried = Carried::new(self, schedules)?;
-        // Only now, since all may be refused yet.
+        // A copy, since all may be refused yet.
         let mut next = self.clone();
-        next.schedules = Some(carried);
+        if let Some(old) = next.schedules.take() {
+            old.put_back(&mut next);
+            next.params.iter().try_for_each(|param| check_scaled(param, next.scale * param.scale))?;
+        }
+        next.schedules = Some(Carried::new(&next, schedules)?);
         next.at_step(0)?;
         *self = next;
         Ok(())
@@ -96,7 +109,9 @@ impl Regularizer {
         self.schedules.as_ref().map(|carried| &carried.declared)
     }
 
-    /// Follows no schedule any more. Scales, and what is frozen, stay as they are.
+    /// Follows no schedule any more. Scales, and what is frozen, stay as the last step left them, a warm-up's 0 too: set them by hand
+    /// ([`set_scale`](Self::set_scale), [`release_support`](Self::release_support)) where that is not meant.
+    /// [`set_schedules`](Self::set_schedules) with other schedules puts them back first.
     pub fn clear_schedules(&mut self) {
         self.schedules = None;
     }
@@ -127,6 +142,22 @@ impl Regularizer {
         let result = carried.apply(self, step);
         self.schedules = Some(carried);
         result
+    }
+
+    /// The penalty of a parameter as it is once its support is released, and with a scale of 1 in place of one that a schedule has at 0
+    /// now and above 0 at some step: that a warm-up charges nothing yet is no reason to ask nothing of gradients.
+    pub(crate) fn penalty_to_come(&self, param: &Param) -> Option<Penalty> {
+        let awake = |rises: bool, scale: f64| if rises && scale == 0.0 { 1.0 } else { scale };
+        let carried = self.schedules.as_ref();
+        let whole = carried.and_then(|carried| carried.scale.as_ref()).is_some_and(Schedule::may_be_positive);
+        let own = carried.is_some_and(|carried| carried.rises.get(&param.tensor.id()) == Some(&true));
+        let scale = awake(whole, self.scale) * awake(own, param.scale);
+        param.decision.penalty().map(|penalty| penalty.scaled(scale))
+    }
+
+    /// Whether it is charged, now or at some step of its schedule; not while its support is frozen.
+    pub(crate) fn is_charged(&self, param: &Param) -> bool {
+        !param.support_is_frozen && self.penalty_to_come(param).is_some_and(|penalty| !penalty.is_none())
     }
 
     /// Refuses to set by hand what follows a schedule.
@@ -193,8 +224,29 @@ impl Carried {
             regularizer.check_has_support(&parameters)?;
             add(regularizer, &mut freezes, field.as_ref(), parameters, *step, freeze_of)?;
         }
+        let rises = scales.iter().flat_map(|Scheduled { parameters, what, .. }: &Scheduled<Schedule>| {
+            let rises = what.may_be_positive();
+            parameters.iter().map(move |&index| (regularizer.params[index].tensor.id(), rises))
+        });
+        let rises = rises.collect();
         let next = vec![1.0; regularizer.params.len()];
-        Ok(Self { declared, scale, scales, freezes, next })
+        let before = regularizer.params.iter().map(|param| (param.scale, param.support_is_frozen)).collect();
+        let before = (regularizer.scale, before);
+        Ok(Self { declared, scale, scales, freezes, rises, before, next })
+    }
+
+    /// Gives back what these schedules drove as it was before them.
+    fn put_back(&self, regularizer: &mut Regularizer) {
+        let (whole, of_parameters) = &self.before;
+        if self.scale.is_some() {
+            regularizer.scale = *whole;
+        }
+        for &index in self.scales.iter().flat_map(|scheduled| &scheduled.parameters) {
+            regularizer.params[index].scale = of_parameters[index].0;
+        }
+        for &index in self.freezes.iter().flat_map(|scheduled| &scheduled.parameters) {
+            regularizer.params[index].support_is_frozen = of_parameters[index].1;
+        }
     }
 
     /// Allocates nothing.

@@ -198,6 +198,18 @@ impl Schedule {
         }
     }
 
+    /// Whether it is above 0 at some step, as far as its numbers tell: a function is taken to be.
+    pub(crate) fn may_be_positive(&self) -> bool {
+        match &self.0 {
+            Form::Constant(value) => *value > 0.0,
+            Form::Between { from, to, .. } => *from > 0.0 || *to > 0.0,
+            Form::Steps(values) => values.iter().any(|(_, value)| *value > 0.0),
+            Form::Function { .. } => true,
+            Form::After(inner, _) | Form::Lasting(inner, _) => inner.may_be_positive(),
+            Form::Then(first, second) => first.may_be_positive() || second.may_be_positive(),
+        }
+    }
+
     /// Refuses numbers that are not finite, 0 steps, steps that do not increase from 0, and a `then` behind what has no end. A function
     /// is taken at its word: its numbers are looked at when they are used.
     ///

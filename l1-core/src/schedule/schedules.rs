@@ -83,8 +83,36 @@ impl Schedules {
     pub(crate) fn declared(&self) -> impl Iterator<Item = (String, String)> {
         let scales = self.scales.iter().map(|(field, schedule)| (scale_of(field.as_deref()), schedule.to_string()));
         let freezes = self.freezes.iter().map(|(field, step)| (freeze_of(field.as_deref()), step.to_string()));
-        scales.chain(freezes).map(|(what, text)| (format!("schedule of {what}"), text))
+        scales.chain(freezes).map(|(what, text)| (format!("{SCHEDULE_OF}{what}"), text))
     }
+
+    /// What a name of [`declared`](Self::declared) is for, and for which field: the empty path is the whole model.
+    pub(crate) fn named(name: &str) -> Option<(Driven, &str)> {
+        let what = name.strip_prefix(SCHEDULE_OF)?;
+        let field = |start| what.strip_prefix(start).and_then(|rest: &str| rest.strip_suffix('`'));
+        match what {
+            "the scale" => Some((Driven::Scale, "")),
+            "freezing" => Some((Driven::Freezing, "")),
+            _ => {
+                let of_field = field("the scale of `").map(|field| (Driven::ScaleOfField, field));
+                of_field.or_else(|| field("freezing `").map(|field| (Driven::Freezing, field)))
+            }
+        }
+    }
+}
+
+/// What the names of declared schedules begin with.
+const SCHEDULE_OF: &str = "schedule of ";
+
+/// What a schedule moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Driven {
+    /// The scale of the whole.
+    Scale,
+    /// The scale of a field.
+    ScaleOfField,
+    /// What is frozen.
+    Freezing,
 }
 
 /// What a schedule of a scale is for, in words.

@@ -13,7 +13,7 @@ fn refused(path: &Path) -> Error {
     let model = Single::new(&[1.0, -2.0], DType::F64, Rule::l1(0.1));
     let run = path.run(
         &model.regularizer().unwrap(),
-        &[model.weight.clone()],
+        std::slice::from_ref(&model.weight),
         || model.weight.sqr()?.sum_all(),
         |_| {
             fits.set(fits.get() + 1);
@@ -73,13 +73,17 @@ fn numbers_out_of_their_range_are_refused() {
 fn other_models_variables_and_models_without_a_penalty_are_refused() {
     let model = Single::new(&[1.0], DType::F64, Rule::l1(0.1));
     let other = Var::zeros(1, DType::F64, &Device::Cpu).unwrap();
-    let run =
-        Path::grid([1.0]).run(&model.regularizer().unwrap(), &[other.clone()], || other.sqr()?.sum_all(), |_| Ok(()));
+    let run = Path::grid([1.0]).run(
+        &model.regularizer().unwrap(),
+        std::slice::from_ref(&other),
+        || other.sqr()?.sum_all(),
+        |_| Ok(()),
+    );
     assert!(matches!(run.unwrap_err(), Error::ForeignVariables { .. }));
     let model = Single::new(&[1.0], DType::F64, Rule::inherit());
     let run = Path::grid([1.0]).run(
         &model.regularizer().unwrap(),
-        &[model.weight.clone()],
+        std::slice::from_ref(&model.weight),
         || other.sqr()?.sum_all(),
         |_| Ok(()),
     );
@@ -175,8 +179,12 @@ fn a_path_that_cannot_descend_says_so_and_names_the_way_out() {
 fn an_ascending_path_that_never_empties_ends_loudly() {
     let model = Single::new(&[1.0, -2.0], DType::F64, Rule::l1(0.1));
     let path = Path::ascending(1.0, 1.5).max_points(7);
-    let run =
-        path.run(&model.regularizer().unwrap(), &[model.weight.clone()], || model.weight.sqr()?.sum_all(), |_| Ok(()));
+    let run = path.run(
+        &model.regularizer().unwrap(),
+        std::slice::from_ref(&model.weight),
+        || model.weight.sqr()?.sum_all(),
+        |_| Ok(()),
+    );
     let Error::Path { so_far, source, .. } = run.unwrap_err() else { panic!() };
     assert!(matches!(*source, Error::NeverEmpty { points: 7, nonzeros: 2 }), "{source}");
     assert_eq!(so_far.points.len(), 7);
@@ -186,8 +194,12 @@ fn an_ascending_path_that_never_empties_ends_loudly() {
 fn a_metric_that_patience_waits_for_has_to_be_recorded() {
     let model = Single::new(&[1.0], DType::F64, Rule::l1(0.1));
     let path = Path::grid([2.0, 1.0]).patience("accuracy", 3);
-    let run =
-        path.run(&model.regularizer().unwrap(), &[model.weight.clone()], || model.weight.sqr()?.sum_all(), |_| Ok(()));
+    let run = path.run(
+        &model.regularizer().unwrap(),
+        std::slice::from_ref(&model.weight),
+        || model.weight.sqr()?.sum_all(),
+        |_| Ok(()),
+    );
     let error = run.unwrap_err().to_string();
     assert!(error.contains("no metric `accuracy`"), "{error}");
 }
@@ -197,7 +209,8 @@ fn a_loss_with_the_penalty_in_it_or_without_a_parameter_is_refused() {
     let model = Single::new(&[1.0, -2.0], DType::F64, Rule::l1(0.1));
     let regularizer = model.regularizer().unwrap();
     let run = |loss: &dyn Fn() -> candle_core::Result<Tensor>| {
-        let error = Path::grid([1.0]).run(&regularizer, &[model.weight.clone()], loss, |_| Ok(())).unwrap_err();
+        let error =
+            Path::grid([1.0]).run(&regularizer, std::slice::from_ref(&model.weight), loss, |_| Ok(())).unwrap_err();
         let Error::Path { source, .. } = error else { panic!("{error}") };
         *source
     };

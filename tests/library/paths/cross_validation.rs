@@ -150,7 +150,7 @@ fn scored(scales: &[f64], scores: &[&[f64]]) -> l1_core::Result<CrossValidated> 
         let path = Path::grid(scales[..scores.len()].iter().copied());
         path.run(
             &model.regularizer()?,
-            &[model.weight.clone()],
+            std::slice::from_ref(&model.weight),
             || model.weight.sqr()?.sum_all(),
             |fit| {
                 fit.held_out(scores[fit.index()]);
@@ -237,7 +237,7 @@ fn path_of(fold: &Fold, path: &Path, metric: Option<&str>) -> l1_core::Result<Pa
     let model = Single::new(&[fold.index() as f64], DType::F64, Rule::l1(1.0));
     path.run(
         &model.regularizer()?,
-        &[model.weight.clone()],
+        std::slice::from_ref(&model.weight),
         || model.weight.sqr()?.sum_all(),
         |fit| {
             if let Some(metric) = metric {
@@ -286,4 +286,10 @@ fn a_panic_of_a_fold_goes_on_in_the_caller() {
         let payload = run.unwrap_err();
         assert_eq!(payload.downcast_ref::<&str>(), Some(&"a fold of mine"), "{threads} threads");
     }
+}
+
+#[test]
+fn a_fold_number_at_the_end_of_its_type_is_refused() {
+    let folds = CrossValidation::assignments([0, usize::MAX]).folds(2);
+    assert!(matches!(folds, Err(l1_core::Error::InvalidFolds { .. })));
 }

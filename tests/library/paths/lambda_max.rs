@@ -141,6 +141,37 @@ fn a_gradient_that_is_all_rounding_is_told_from_a_small_one() {
 }
 
 #[test]
+fn a_gradient_of_unscaled_inputs_is_no_rounding_wherever_the_weights_are() {
+    // The loss before is 1e6 times that at 0, and far above what a coarse type tells at 0.
+    for dtype in [DType::F64, DType::F32, DType::BF16] {
+        let x = matrix(50, 2, |i, j| 1e3 * scatter(i, j)).to_dtype(dtype).unwrap();
+        let y = matrix(50, 1, |i, _| scatter(i, 0) + scatter(i, 7)).to_dtype(dtype).unwrap();
+        let problem = Lasso::new(&x, &y, Rule::l1(1.0));
+        let of = |weight: f64| {
+            problem.vars[0].set(&matrix(1, 2, |_, _| weight).to_dtype(dtype).unwrap()).unwrap();
+            problem.regularizer().unwrap().lambda_max(|| problem.loss()).unwrap().rows[0].emptied.clone()
+        };
+        assert!(of(0.0).lambda().unwrap() > 100.0, "{dtype:?}");
+        assert_eq!(of(1.0), of(0.0), "{dtype:?}");
+    }
+}
+
+#[test]
+fn a_gradient_of_a_target_far_from_0_is_no_rounding() {
+    // In f32 the loss before the intercept is fitted is 1e6, of which the last digit is as large as all that the weights explain.
+    let x = matrix(50, 2, scatter).to_dtype(DType::F32).unwrap();
+    let y = matrix(50, 1, |i, _| 1e3 + 0.3 * scatter(i, 0)).to_dtype(DType::F32).unwrap();
+    let problem = Lasso::new(&x, &y, Rule::l1(1.0));
+    let fit = |_: &mut l1_core::Fit<'_>| {
+        let mean = y.to_dtype(DType::F64)?.mean_all()?.to_dtype(DType::F32)?;
+        Ok(problem.vars[1].set(&mean.reshape(1)?)?)
+    };
+    let path = l1_core::Path::descending(2, 0.5);
+    let found = path.scale_max(&problem.regularizer().unwrap(), &problem.vars, || problem.loss(), fit).unwrap();
+    assert!((0.01..1.0).contains(&found), "{found}");
+}
+
+#[test]
 fn an_infinite_slope_at_0_has_a_number_for_a_stated_step_alone() {
     let target = [3.0, -5.0];
     for (curve, expected) in [

@@ -1,11 +1,9 @@
 //! The path of a linear layer: other programs' paths, `Fista`'s minima, and the conditions of a solution at every point.
 
-use std::ops::ControlFlow;
-
 use candle_core::{DType, Device, Result as CandleResult, Tensor, Var};
 use candle_nn::{Linear, Module, Optimizer, ops::log_softmax};
 use l1_core::{
-    Curve, Error, Fista, Grouping, LinearPath, LinearPoint, ParamsFista, Regularized, Regularizer, Rule, Visitor,
+    Curve, Error, Fista, Grouping, LinearPath, ParamsFista, Path, PathRun, Regularized, Regularizer, Rule, Visitor,
 };
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -27,6 +25,19 @@ impl Regularized for Model {
     }
 }
 
+/// A point of a path, with all of its weights.
+#[derive(Clone, Debug, PartialEq)]
+struct Point {
+    scale: f64,
+    loss: f64,
+    penalty: f64,
+    objective: f64,
+    violation: f64,
+    nonzeros: usize,
+    weight: Vec<f64>,
+    intercept: Vec<f64>,
+}
+
 fn var(shape: &[usize], dtype: DType) -> Var {
     Var::zeros(shape, dtype, &Device::Cpu).unwrap()
 }
@@ -46,9 +57,40 @@ impl Model {
         tensors.into_iter().flatten().map(|tensor| Var::from_tensor(tensor).unwrap()).collect()
     }
 
+    /// The points of a path, with their weights.
+    fn solve(
+        &self,
+        layer: &LinearPath<'_>,
+        path: &Path,
+        loss: impl Fn(&Tensor) -> CandleResult<Tensor>,
+    ) -> l1_core::Result<Vec<Point>> {
+        // The intercept starts from what the layer holds, and bits follow from where it started.
+        self.vars().iter().for_each(|var| var.set(&var.zeros_like().unwrap()).unwrap());
+        Ok(self.points(&path.run_linear(layer, &self.regularizer()?, loss, |_| Ok(()))?))
+    }
+
+    fn points(&self, run: &PathRun) -> Vec<Point> {
+        let vars = self.vars();
+        let points = run.points.iter().map(|point| {
+            run.restore(point.index, &vars).unwrap();
+            let [scale, loss, penalty, objective] = [point.scale, point.loss, point.penalty, point.objective];
+            let [weight, intercept] = [0, 1].map(|index| vars.get(index).map_or_else(Vec::new, |var| flat(var)));
+            let violation = point.certificate.relative;
+            Point { scale, loss, penalty, objective, violation, nonzeros: point.nonzeros, weight, intercept }
+        });
+        points.collect()
+    }
+
+    fn restore(&self, point: &Point) {
+        for (var, numbers) in self.vars().iter().zip([&point.weight, &point.intercept]) {
+            let tensor = Tensor::from_slice(numbers, var.shape(), &Device::Cpu).unwrap();
+            var.set(&tensor.to_dtype(var.dtype()).unwrap()).unwrap();
+        }
+    }
+
     /// The largest relative distance that the certificate finds, which knows nothing of the solver.
-    fn stationarity(&self, point: &LinearPoint, x: &Tensor, loss: &impl Fn(&Tensor) -> CandleResult<Tensor>) -> f64 {
-        point.restore(&self.layer).unwrap();
+    fn stationarity(&self, point: &Point, x: &Tensor, loss: &impl Fn(&Tensor) -> CandleResult<Tensor>) -> f64 {
+        self.restore(point);
         let mut regularizer = self.regularizer().unwrap();
         regularizer.set_scale(point.scale).unwrap();
         let loss = loss(&self.layer.forward(x).unwrap()).unwrap();
@@ -70,28 +112,28 @@ fn cross_entropy(y: &Tensor) -> impl Fn(&Tensor) -> CandleResult<Tensor> {
 }
 
 /// Weights of each point, and whether they are 0, as those of another program; one row of `expected` a point.
-fn assert_same(points: &[LinearPoint], expected: &Tensor, what: &str) {
+fn assert_same(points: &[Point], expected: &Tensor, what: &str) {
     assert_eq!(points.len(), expected.dim(0).unwrap());
     for (index, point) in points.iter().enumerate() {
-        let (found, expected) = (flat(&point.weight().unwrap()), flat(&expected.get(index).unwrap()));
-        assert_close(&format!("{what}, scale {}", point.scale), &found, &expected, 1e-6);
-        assert_eq!(zeros(&found), zeros(&expected), "{what}, scale {}: support", point.scale);
+        let (found, expected) = (&point.weight, flat(&expected.get(index).unwrap()));
+        assert_close(&format!("{what}, scale {}", point.scale), found, &expected, 1e-6);
+        assert_eq!(zeros(found), zeros(&expected), "{what}, scale {}: support", point.scale);
     }
 }
 
-fn squares(rule: Rule) -> (Fixture, Vec<LinearPoint>) {
+fn squares(rule: Rule) -> (Fixture, Vec<Point>) {
     let fixture = Fixture::load("paths.safetensors");
     let (x, y) = (fixture.tensor("squares.x"), fixture.tensor("squares.y"));
     let model = Model::new(1, 150, rule);
-    let path = LinearPath::new(&model.layer, x).scales(fixture.numbers("squares.scales")).tolerance(1e-10);
-    let points = path.run(&model.regularizer().unwrap(), mse(y)).unwrap();
+    let layer = LinearPath::new(&model.layer, x).tolerance(1e-10);
+    let points = model.solve(&layer, &Path::grid(fixture.numbers("squares.scales")), mse(y)).unwrap();
     (fixture, points)
 }
 
 #[test]
 fn the_lassos_path_is_scikit_learns_and_celers() {
     let (fixture, points) = squares(Rule::l1(1.0));
-    assert!(points.iter().all(|point| point.converged));
+    assert!(points.iter().all(|point| point.violation <= 1e-10));
     for program in ["lasso", "celer"] {
         assert_same(&points, fixture.tensor(&format!("{program}.coef")), program);
     }
@@ -101,7 +143,7 @@ fn the_lassos_path_is_scikit_learns_and_celers() {
 fn the_elastic_nets_path_is_scikit_learns() {
     let ratio = Fixture::load("paths.safetensors").number("enet.ratio");
     let (fixture, points) = squares(Rule::l1(ratio).l2(1.0 - ratio));
-    assert!(points.iter().all(|point| point.converged));
+    assert!(points.iter().all(|point| point.violation <= 1e-10));
     assert_same(&points, fixture.tensor("enet.coef"), "enet");
 }
 
@@ -110,9 +152,9 @@ fn the_multi_task_lassos_path_is_scikit_learns() {
     let fixture = Fixture::load("paths.safetensors");
     let (x, y) = (fixture.tensor("multitask.x"), fixture.tensor("multitask.y"));
     let model = Model::new(3, 90, Rule::l1(1.0).group(Grouping::Input).unscaled(true));
-    let path = LinearPath::new(&model.layer, x).scales(fixture.numbers("multitask.scales")).tolerance(1e-10);
-    let points = path.run(&model.regularizer().unwrap(), mse(y)).unwrap();
-    assert!(points.iter().all(|point| point.converged));
+    let layer = LinearPath::new(&model.layer, x).tolerance(1e-10);
+    let points = model.solve(&layer, &Path::grid(fixture.numbers("multitask.scales")), mse(y)).unwrap();
+    assert!(points.iter().all(|point| point.violation <= 1e-10));
     assert_same(&points, fixture.tensor("multitask.coef"), "multi-task lasso");
 }
 
@@ -121,10 +163,11 @@ fn assert_objectives(rule: Rule, kind: &str) {
     let fixture = Fixture::load("paths.safetensors");
     let (x, y) = khan_inputs();
     let model = Model::new(4, 2308, rule);
-    let path = LinearPath::new(&model.layer, &x).scales(fixture.numbers(&format!("{kind}.scales"))).tolerance(1e-7);
-    let points = path.run(&model.regularizer().unwrap(), cross_entropy(&y)).unwrap();
+    let layer = LinearPath::new(&model.layer, &x).tolerance(1e-7);
+    let points =
+        model.solve(&layer, &Path::grid(fixture.numbers(&format!("{kind}.scales"))), cross_entropy(&y)).unwrap();
     for (point, expected) in points.iter().zip(fixture.numbers(&format!("{kind}.objective"))) {
-        assert!(point.converged, "{kind}, scale {}: {:e}", point.scale, point.violation);
+        assert!(point.violation <= 1e-7, "{kind}, scale {}: {:e}", point.scale, point.violation);
         // The other program is exact up to its own tolerance, and only ever above the minimum.
         let excess = point.objective - expected;
         assert!((-1e-6..1e-10).contains(&excess), "{kind}, scale {}: {excess:e}", point.scale);
@@ -145,8 +188,8 @@ fn the_grouped_multinomial_path_is_adelies() {
 fn every_point_of_khans_path_is_certified() {
     let (x, y) = khan_inputs();
     let model = Model::new(4, 2308, Rule::l1(1.0));
-    let path = LinearPath::new(&model.layer, &x);
-    let points = path.run(&model.regularizer().unwrap(), cross_entropy(&y)).unwrap();
+    let layer = LinearPath::new(&model.layer, &x);
+    let points = model.solve(&layer, &Path::descending(100, 0.01), cross_entropy(&y)).unwrap();
     assert_eq!(points.len(), 100);
     assert!((points[99].scale / points[0].scale - 0.01).abs() < 1e-12);
     for point in &points {
@@ -167,16 +210,15 @@ fn a_path_begins_where_the_first_weight_leaves() {
         Rule::l1(2.0).curve(Curve::Log(0.5)),
     ] {
         let model = Model::new(4, 2308, rule);
-        let regularizer = model.regularizer().unwrap();
-        let first = LinearPath::new(&model.layer, &x).descending(1, 0.5);
-        let points = first.run(&regularizer, cross_entropy(&y)).unwrap();
+        let layer = LinearPath::new(&model.layer, &x).tolerance(1e-6);
+        let points = model.solve(&layer, &Path::descending(2, 0.5), cross_entropy(&y)).unwrap();
         let top = points[0].scale;
-        assert_eq!(points[0].nonzeros(), 0);
+        assert_eq!(points[0].nonzeros, 0);
         // Above what certificates of this tolerance may leave.
-        let around = LinearPath::new(&model.layer, &x).scales([top * 1.0001, top * 0.999]).tolerance(1e-6);
-        let points = around.run(&regularizer, cross_entropy(&y)).unwrap();
-        assert_eq!(points[0].nonzeros(), 0, "{rule:?}");
-        assert!(points[1].nonzeros() > 0, "{rule:?}");
+        let around = Path::grid([top * 1.0001, top * 0.999]);
+        let points = model.solve(&layer, &around, cross_entropy(&y)).unwrap();
+        assert_eq!(points[0].nonzeros, 0, "{rule:?}");
+        assert!(points[1].nonzeros > 0, "{rule:?}");
     }
 }
 
@@ -188,13 +230,13 @@ fn the_intercept_may_be_absent_or_a_constant() {
     let weight = || var(&[1, 150], DType::F64).into_inner();
     for bias in [None, Some(constant)] {
         let model = Model { layer: Linear::new(weight(), bias.clone()), rule: Rule::l1(1.0) };
-        let path = LinearPath::new(&model.layer, x).descending(10, 0.05);
-        let points = path.run(&model.regularizer().unwrap(), mse(y)).unwrap();
+        let layer = LinearPath::new(&model.layer, x);
+        let points = model.solve(&layer, &Path::descending(10, 0.05), mse(y)).unwrap();
         for point in &points {
-            assert_eq!(point.intercept, [bias.as_ref().map_or(0.0, |_| 2.5)]);
+            assert_eq!(point.intercept, Vec::from_iter(bias.as_ref().map(|_| 2.5)));
             assert!(model.stationarity(point, x, &mse(y)) <= 1.0001e-4);
         }
-        assert!(points[9].nonzeros() > 10);
+        assert!(points[9].nonzeros > 10);
     }
 }
 
@@ -203,18 +245,17 @@ fn inputs_and_targets_may_be_f32() {
     let fixture = Fixture::load("paths.safetensors");
     let (x, y) = (fixture.tensor("squares.x"), fixture.tensor("squares.y"));
     let exact = Model::new(1, 150, Rule::l1(1.0));
-    let exact = LinearPath::new(&exact.layer, x).descending(10, 0.1).run(&exact.regularizer().unwrap(), mse(y));
+    let exact = exact.solve(&LinearPath::new(&exact.layer, x), &Path::descending(10, 0.1), mse(y));
     let (x, y) = (x.to_dtype(DType::F32).unwrap(), y.to_dtype(DType::F32).unwrap());
     let bias = Some(var(&[1], DType::F32).into_inner());
     let model = Model { layer: Linear::new(var(&[1, 150], DType::F32).into_inner(), bias), rule: Rule::l1(1.0) };
-    let path = LinearPath::new(&model.layer, &x).descending(10, 0.1);
-    let points = path.run(&model.regularizer().unwrap(), mse(&y)).unwrap();
+    let layer = LinearPath::new(&model.layer, &x);
+    let points = model.solve(&layer, &Path::descending(10, 0.1), mse(&y)).unwrap();
     for (point, exact) in points.iter().zip(&exact.unwrap()) {
-        assert!(point.converged, "{:e}", point.violation);
+        assert!(point.violation <= 1e-4, "{:e}", point.violation);
         // The inputs are rounded to 6e-8, and a solution at 1e-4·λ is within some 1e-4 of the minimum's weights.
-        assert_close("f32", &flat(&point.weight().unwrap()), &flat(&exact.weight().unwrap()), 1e-3);
+        assert_close("f32", &point.weight, &exact.weight, 1e-3);
     }
-    points[9].restore(&model.layer).unwrap();
     assert_eq!(model.layer.weight().dtype(), DType::F32);
 }
 
@@ -225,9 +266,7 @@ fn inputs_may_be_a_view() {
     let columns = x.t().unwrap().contiguous().unwrap();
     let wide = Tensor::cat(&[&x.ones_like().unwrap(), x], 1).unwrap();
     let model = Model::new(1, 150, Rule::l1(1.0));
-    let run = |x: &Tensor| {
-        LinearPath::new(&model.layer, x).descending(5, 0.1).run(&model.regularizer().unwrap(), mse(y)).unwrap()
-    };
+    let run = |x: &Tensor| model.solve(&LinearPath::new(&model.layer, x), &Path::descending(5, 0.1), mse(y)).unwrap();
     let expected = run(x);
     assert_eq!(run(&columns.t().unwrap()), expected);
     assert_eq!(run(&wide.narrow(1, 150, 150).unwrap()), expected);
@@ -242,26 +281,11 @@ fn a_path_is_the_same_on_any_number_of_threads() {
     let y = Tensor::from_iter((0..n).map(|_| rng.random_range(-1.0..1.0)), &Device::Cpu).unwrap();
     let y = y.reshape((n, 1)).unwrap();
     let model = Model::new(1, p, Rule::l1(1.0));
-    let run = || LinearPath::new(&model.layer, &x).descending(8, 0.2).run(&model.regularizer().unwrap(), mse(&y));
+    let run = || model.solve(&LinearPath::new(&model.layer, &x), &Path::descending(8, 0.2), mse(&y));
     let on = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run).unwrap();
     let one = on(1);
-    assert!(one[7].nonzeros() > 5);
+    assert!(one[7].nonzeros > 5);
     assert_eq!(one, on(3));
-}
-
-#[test]
-fn a_path_ends_where_it_is_told_to() {
-    let (x, y) = khan_inputs();
-    let model = Model::new(4, 2308, Rule::l1(1.0));
-    let mut seen = Vec::new();
-    let path = LinearPath::new(&model.layer, &x);
-    let until = |point: LinearPoint| {
-        seen.push(point.nonzeros());
-        if point.nonzeros() >= 10 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    path.run_with(&model.regularizer().unwrap(), cross_entropy(&y), until).unwrap();
-    assert!(seen.len() < 100 && *seen.last().unwrap() >= 10);
-    assert!(seen[..seen.len() - 1].iter().all(|nonzeros| *nonzeros < 10));
 }
 
 #[test]
@@ -272,10 +296,10 @@ fn constant_columns_and_copies_do_no_harm() {
     let x = Tensor::cat(&[&constant, &x, &x], 1).unwrap();
     for rule in [Rule::l1(1.0), Rule::l1(0.5).l2(0.5)] {
         let model = Model::new(1, 82, rule);
-        let path = LinearPath::new(&model.layer, &x).descending(20, 0.001).tolerance(1e-6);
-        let points = path.run(&model.regularizer().unwrap(), mse(y)).unwrap();
+        let layer = LinearPath::new(&model.layer, &x).tolerance(1e-6);
+        let points = model.solve(&layer, &Path::descending(20, 0.001), mse(y)).unwrap();
         for point in &points {
-            assert!(point.converged && point.weights.iter().all(|(column, _)| *column > 1), "{point:?}");
+            assert!(point.violation <= 1e-6 && point.weight[..2] == [0.0, 0.0], "{point:?}");
             assert!(model.stationarity(point, &x, &mse(y)) <= 1.01e-6);
         }
     }
@@ -291,9 +315,9 @@ fn more_weights_than_one_inner_problem_takes_have_their_turns() {
     };
     let (x, y) = (random(n, p), random(n, 1));
     let model = Model::new(1, p, Rule::l1(0.0).l2(1.0));
-    let path = LinearPath::new(&model.layer, &x).scales([30.0, 10.0]).tolerance(1e-6);
-    for point in path.run(&model.regularizer().unwrap(), mse(&y)).unwrap() {
-        assert!(point.converged && point.nonzeros() == p, "{:e}", point.violation);
+    let layer = LinearPath::new(&model.layer, &x).tolerance(1e-6);
+    for point in model.solve(&layer, &Path::grid([30.0, 10.0]), mse(&y)).unwrap() {
+        assert!(point.violation <= 1e-6 && point.nonzeros == p, "{:e}", point.violation);
         assert!(model.stationarity(&point, &x, &mse(&y)) <= 1.01e-6);
     }
 }
@@ -368,10 +392,10 @@ proptest! {
         let problem = Problem::random(seed, loss, k);
         let inputs = problem.x.dim(1).unwrap();
         let model = if bias { Model::new(k, inputs, rule) } else { Model::without_bias(k, inputs, rule) };
-        let path = LinearPath::new(&model.layer, &problem.x).descending(8, 0.05).tolerance(1e-5);
-        let points = path.run(&model.regularizer().unwrap(), |scores| problem.loss(scores)).unwrap();
+        let layer = LinearPath::new(&model.layer, &problem.x).tolerance(1e-5);
+        let points = model.solve(&layer, &Path::descending(8, 0.05), |scores| problem.loss(scores)).unwrap();
         for point in &points {
-            prop_assert!(point.converged, "{loss}, {rule:?}: {:e} at {}", point.violation, point.scale);
+            prop_assert!(point.violation <= 1e-5, "{loss}, {rule:?}: {:e} at {}", point.violation, point.scale);
             let found = model.stationarity(point, &problem.x, &|scores: &Tensor| problem.loss(scores));
             prop_assert!(found <= 1.01e-5, "{loss}, {rule:?}: {found:e} at {}", point.scale);
         }
@@ -383,10 +407,10 @@ proptest! {
         let problem = Problem::random(seed, loss, k);
         let model = Model::new(k, problem.x.dim(1).unwrap(), rule);
         let scales = [0.3, 0.2, 0.1, 0.05, 0.02];
-        let path = LinearPath::new(&model.layer, &problem.x).scales(scales).tolerance(1e-5);
-        let points = path.run(&model.regularizer().unwrap(), |scores| problem.loss(scores)).unwrap();
+        let layer = LinearPath::new(&model.layer, &problem.x).tolerance(1e-5);
+        let points = model.solve(&layer, &Path::grid(scales), |scores| problem.loss(scores)).unwrap();
         for point in &points {
-            prop_assert!(point.converged, "{loss}, {rule:?}: {:e} at {}", point.violation, point.scale);
+            prop_assert!(point.violation <= 1e-5, "{loss}, {rule:?}: {:e} at {}", point.violation, point.scale);
             let found = model.stationarity(point, &problem.x, &|scores: &Tensor| problem.loss(scores));
             prop_assert!(found <= 1.01e-5, "{loss}, {rule:?}: {found:e} at {}", point.scale);
         }
@@ -413,8 +437,8 @@ proptest! {
         let k = if loss == "multinomial" { k.max(2) } else { k };
         let problem = Problem::random(seed, loss, k);
         let model = Model::new(k, problem.x.dim(1).unwrap(), rule);
-        let path = LinearPath::new(&model.layer, &problem.x).descending(4, 0.1).tolerance(1e-7);
-        let points = path.run(&model.regularizer().unwrap(), |scores| problem.loss(scores)).unwrap();
+        let layer = LinearPath::new(&model.layer, &problem.x).tolerance(1e-7);
+        let points = model.solve(&layer, &Path::descending(4, 0.1), |scores| problem.loss(scores)).unwrap();
         let point = &points[3];
         let expected = objective_of_fista(&problem, rule, point.scale);
         let difference = point.objective - expected;
@@ -425,7 +449,7 @@ proptest! {
 
 /// What a path is refused with.
 #[track_caller]
-fn refusal(result: l1_core::Result<Vec<LinearPoint>>) -> String {
+fn refusal<T: std::fmt::Debug>(result: l1_core::Result<T>) -> String {
     match result.unwrap_err() {
         error @ Error::NoLinearPath { .. } => error.to_string(),
         error => panic!("{error}"),
@@ -442,12 +466,12 @@ fn penalties_that_reach_over_inputs_are_refused() {
         (Grouping::Block(2, 2), "block(2, 2)"),
     ] {
         let model = Model::new(4, 2308, Rule::l1(1.0).group(group));
-        let run = LinearPath::new(&model.layer, &x).run(&model.regularizer().unwrap(), cross_entropy(&y));
+        let run = model.solve(&LinearPath::new(&model.layer, &x), &Path::descending(5, 0.1), cross_entropy(&y));
         let message = refusal(run);
         assert!(message.contains("fc.weight") && message.contains(name) && message.contains("Path::run"), "{message}");
     }
     let model = Model::new(4, 2308, Rule::l1(1.0).bias(true));
-    let run = LinearPath::new(&model.layer, &x).run(&model.regularizer().unwrap(), cross_entropy(&y));
+    let run = model.solve(&LinearPath::new(&model.layer, &x), &Path::descending(5, 0.1), cross_entropy(&y));
     assert!(refusal(run).contains("fc.bias: a linear path is not possible: it is penalized"));
 }
 
@@ -455,8 +479,8 @@ fn penalties_that_reach_over_inputs_are_refused() {
 fn inputs_that_do_not_fit_are_refused() {
     let (x, y) = khan_inputs();
     let model = Model::new(4, 2308, Rule::l1(1.0));
-    let regularizer = model.regularizer().unwrap();
-    let run = |x: &Tensor| refusal(LinearPath::new(&model.layer, x).run(&regularizer, cross_entropy(&y)));
+    let path = Path::descending(5, 0.1);
+    let run = |x: &Tensor| refusal(model.solve(&LinearPath::new(&model.layer, x), &path, cross_entropy(&y)));
     assert!(run(&x.narrow(1, 0, 100).unwrap()).contains("shape [63, 100] (expected n × 2308"));
     assert!(run(&x.unsqueeze(0).unwrap()).contains("is not n × p"));
     assert!(run(&x.narrow(0, 0, 0).unwrap()).contains("holds no numbers"));
@@ -467,7 +491,7 @@ fn inputs_that_do_not_fit_are_refused() {
     let bad = Tensor::from_vec(numbers, (63, 2308), &Device::Cpu).unwrap();
     assert!(run(&bad).contains("holds NaN at row 2, column 7"));
     let stranger = Model::new(4, 2308, Rule::l1(1.0));
-    let run = LinearPath::new(&stranger.layer, &x).run(&regularizer, cross_entropy(&y));
+    let run = model.solve(&LinearPath::new(&stranger.layer, &x), &path, cross_entropy(&y));
     assert!(refusal(run).contains("it is no parameter of the model"));
 }
 
@@ -475,60 +499,55 @@ fn inputs_that_do_not_fit_are_refused() {
 fn losses_that_are_none_are_refused() {
     let (x, y) = khan_inputs();
     let model = Model::new(4, 2308, Rule::l1(1.0));
-    let regularizer = model.regularizer().unwrap();
-    let path = LinearPath::new(&model.layer, &x).descending(5, 0.1);
-    let error = path.run(&regularizer, |scores| candle_nn::ops::log_softmax(scores, 1)).unwrap_err();
+    let (layer, path) = (LinearPath::new(&model.layer, &x), Path::descending(5, 0.1));
+    let error = model.solve(&layer, &path, |scores| log_softmax(scores, 1)).unwrap_err();
     assert!(matches!(error, Error::LossShape { .. }), "{error}");
-    let error = path.run(&regularizer, |_| Tensor::new(1f64, &Device::Cpu)).unwrap_err();
+    let error = model.solve(&layer, &path, |_| Tensor::new(1f64, &Device::Cpu)).unwrap_err();
     assert!(error.to_string().contains("no gradient at the scores"), "{error}");
-    let error = path.run(&regularizer, |scores| scores.sum_all()? / 0.0).unwrap_err();
+    let error = model.solve(&layer, &path, |scores| scores.sum_all()? / 0.0).unwrap_err();
     assert!(matches!(error, Error::NonFiniteLoss { .. }), "{error}");
     // candle's own error, as it is.
-    let error = path.run(&regularizer, |scores| candle_nn::loss::mse(scores, &x)).unwrap_err();
+    let error = model.solve(&layer, &path, |scores| candle_nn::loss::mse(scores, &x)).unwrap_err();
     assert!(matches!(error, Error::Candle(_)), "{error}");
     // In the middle: what was fitted is there.
     let calls = std::cell::Cell::new(0);
-    let mut points = Vec::new();
     let loss = |scores: &Tensor| {
         calls.set(calls.get() + 1);
         let loss = candle_nn::loss::cross_entropy(scores, &y)?;
         if calls.get() > 40 { loss * f64::NAN } else { Ok(loss) }
     };
-    let long = LinearPath::new(&model.layer, &x);
-    let error = long.run_with(&regularizer, loss, |point| {
-        points.push(point);
-        ControlFlow::Continue(())
-    });
-    assert!(matches!(error.unwrap_err(), Error::NonFiniteLoss { .. }));
-    assert!(!points.is_empty() && points.iter().all(|point| point.converged));
+    match model.solve(&layer, &Path::descending(100, 0.01), loss).unwrap_err() {
+        Error::Path { index, so_far, source, .. } => {
+            assert!(matches!(*source, Error::NonFiniteLoss { .. }), "{source}");
+            assert_eq!(so_far.points.len(), index);
+            assert!(index > 0 && so_far.points.iter().all(|point| point.certificate.relative <= 1e-4));
+        }
+        error => panic!("{error}"),
+    }
 }
 
 #[test]
 fn grids_and_tolerances_out_of_range_are_refused() {
     let (x, y) = khan_inputs();
     let model = Model::new(4, 2308, Rule::l1(1.0));
-    let regularizer = model.regularizer().unwrap();
-    let path = || LinearPath::new(&model.layer, &x);
-    for bad in [
-        path().descending(0, 0.1),
-        path().descending(5, 0.0),
-        path().descending(5, 1.0),
-        path().descending(5, f64::NAN),
-        path().scales([]),
-        path().scales([0.1, 0.0]),
-        path().scales([0.1, -1.0]),
-        path().scales([f64::INFINITY]),
-        path().tolerance(0.0),
-        path().tolerance(f64::NAN),
-        path().max_iterations(0),
-    ] {
-        let error = bad.run(&regularizer, cross_entropy(&y)).unwrap_err();
+    let layer = || LinearPath::new(&model.layer, &x);
+    let path = Path::descending(5, 0.1);
+    for bad in [layer().tolerance(0.0), layer().tolerance(f64::NAN), layer().max_iterations(0)] {
+        let error = model.solve(&bad, &path, cross_entropy(&y)).unwrap_err();
         assert!(matches!(error, Error::InvalidParameter { .. }), "{bad:?}: {error}");
+    }
+    for bad in [Path::grid([0.1, 0.2, 0.15]), Path::grid([0.1, -1.0])] {
+        let error = model.solve(&layer(), &bad, cross_entropy(&y)).unwrap_err();
+        assert!(matches!(error, Error::InvalidGrid { .. }), "{bad:?}: {error}");
+    }
+    for bad in [Path::descending(5, 1.0), Path::grid([]), Path::ascending(0.1, 1.5), path.clone().with_stationarity()] {
+        let error = model.solve(&layer(), &bad, cross_entropy(&y)).unwrap_err();
+        assert!(matches!(error, Error::InvalidPath { .. }), "{bad:?}: {error}");
     }
     // No scale empties what a ridge alone holds, and every scale what a curve of infinite slope does.
     for rule in [Rule::l1(0.0).l2(1.0), Rule::l1(1.0).curve(Curve::Half)] {
         let model = Model::new(4, 2308, rule);
-        let run = LinearPath::new(&model.layer, &x).run(&model.regularizer().unwrap(), cross_entropy(&y));
-        assert!(refusal(run).contains("give the scales"));
+        let error = model.solve(&LinearPath::new(&model.layer, &x), &path, cross_entropy(&y)).unwrap_err();
+        assert!(matches!(error, Error::NoDescent { .. }) && error.to_string().contains("Path::grid"), "{error}");
     }
 }

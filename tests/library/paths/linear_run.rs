@@ -1,8 +1,10 @@
 //! The path of a linear layer as a `PathRun`: the same points, with what every path records.
 
-use candle_core::{Device, Result as CandleResult, Tensor, Var};
+use candle_core::{DType, Device, Result as CandleResult, Tensor, Var};
 use candle_nn::{Linear, Module, Optimizer, loss};
-use l1_core::{Ended, Error, Fista, Grouping, LinearPath, ParamsFista, Path, PathRun, Regularized, Rule, Visitor};
+use l1_core::{
+    Curve, Ended, Error, Fista, Grouping, LinearPath, ParamsFista, Path, PathRun, Regularized, Rule, Visitor,
+};
 
 use crate::{
     fista::khan_inputs,
@@ -25,7 +27,7 @@ impl Regularized for Model {
 
 impl Model {
     fn of(rule: Rule, x: &Tensor, y: &Tensor, outputs: usize) -> Self {
-        let zeros = |shape: &[usize]| Var::zeros(shape, candle_core::DType::F64, &Device::Cpu).unwrap();
+        let zeros = |shape: &[usize]| Var::zeros(shape, DType::F64, &Device::Cpu).unwrap();
         let vars = vec![zeros(&[outputs, x.dim(1).unwrap()]), zeros(&[outputs])];
         let fc = Linear::new(vars[0].as_tensor().clone(), Some(vars[1].as_tensor().clone()));
         Self { fc, rule, vars, x: x.clone(), y: y.clone() }
@@ -145,4 +147,108 @@ fn what_fails_in_the_middle_keeps_the_points_before() {
     }
     let error = model.run(&Path::ascending(0.1, 1.5)).unwrap_err();
     assert!(error.to_string().contains("Path::descending"), "{error}");
+}
+
+fn matrix<const N: usize>(rows: &[[f64; N]]) -> Tensor {
+    Tensor::from_vec(rows.concat(), (rows.len(), N), &Device::Cpu).unwrap()
+}
+
+/// Four examples of two inputs, both of which matter.
+fn small() -> (Tensor, Tensor) {
+    let x = matrix(&[[1.0, 3.0], [-1.0, 3.0], [0.0, -2.0], [2.0, 0.0]]);
+    (x, matrix(&[[7.0], [-13.0], [0.8], [4.0]]))
+}
+
+#[test]
+fn a_zero_that_a_curve_holds_with_infinite_slope_leaves_where_a_step_does() {
+    let (x, y) = small();
+    for curve in [Curve::Half, Curve::TwoThirds, Curve::L0] {
+        for group in [Grouping::Element, Grouping::Input] {
+            let with_bias = Model::of(Rule::l1(1.0).curve(curve).group(group), &x, &y, 1);
+            let mut without = Model::of(with_bias.rule, &x, &y, 1);
+            without.fc = Linear::new(without.vars[0].as_tensor().clone(), None);
+            for model in [with_bias, without] {
+                let run = model.run(&Path::grid([1e4, 1e-3])).unwrap();
+                let nonzeros: Vec<usize> = run.points.iter().map(|point| point.nonzeros).collect();
+                assert_eq!(nonzeros, [0, 2], "{curve:?}");
+                assert!(run.points.iter().all(|point| point.certificate.relative <= 1e-8), "{curve:?}");
+            }
+        }
+    }
+}
+
+fn small_model() -> Model {
+    let (x, y) = small();
+    Model::of(Rule::l1(1.0), &x, &y, 1)
+}
+
+#[test]
+fn without_a_slope_the_unit_of_the_targets_does_not_matter() {
+    let (x, y) = small();
+    for rule in [Rule::l1(0.0).l2(0.5), Rule::l1(0.0).positive(true)] {
+        let weights = |unit: f64| {
+            let model = Model::of(rule, &x, &(&y * unit).unwrap(), 1);
+            let layer = LinearPath::new(&model.fc, &model.x).tolerance(1e-6);
+            let squares = |scores: &Tensor| model.squares(scores);
+            Path::grid([1.0]).run_linear(&layer, &model.regularizer().unwrap(), squares, |_| Ok(())).unwrap();
+            flat(&(model.vars[0].as_tensor() / unit).unwrap())
+        };
+        // Both are at 1e-6 of the largest gradient from the minimum.
+        assert_close("weights", &weights(1e-8), &weights(1.0), 1e-5);
+        assert!(weights(1.0).iter().any(|w| *w != 0.0));
+    }
+}
+
+#[test]
+fn what_no_scale_has_to_hold_begins_no_grid() {
+    let descent = |model: &Model| match model.run(&Path::descending(5, 0.1)).unwrap_err() {
+        Error::NoDescent { why, .. } => assert!(why.contains("it is 0 (expected a number > 0)"), "{why}"),
+        error => panic!("{error}"),
+    };
+    // Every weight would have to be negative.
+    let x = matrix(&[[1.0], [2.0], [4.0]]);
+    descent(&Model::of(Rule::l1(1.0).positive(true), &x, &x.neg().unwrap(), 1));
+    // The intercept is the whole answer, and rounding the rest.
+    let wave = |at: usize| (at as f64 * 1.7).sin() + 0.3;
+    let x = Tensor::from_iter((0..70).map(wave), &Device::Cpu).unwrap().reshape((14, 5)).unwrap();
+    for constant in [0.1, 1e6 / 3.0] {
+        let y = Tensor::full(constant, (14, 1), &Device::Cpu).unwrap();
+        let model = Model::of(Rule::l1(1.0), &x, &y, 1);
+        descent(&model);
+        // Also when the layer has it already.
+        descent(&model);
+    }
+}
+
+#[test]
+fn layers_of_half_numbers_are_refused() {
+    let x = small().0.to_dtype(DType::F32).unwrap();
+    for dtype in [DType::BF16, DType::F16] {
+        let fc = Linear::new(Var::zeros((1, 2), dtype, &Device::Cpu).unwrap().into_inner(), None);
+        let model = Model { fc, x: x.clone(), vars: Vec::new(), ..small_model() };
+        let error = model.run(&Path::grid([1.0])).unwrap_err();
+        assert!(matches!(error, Error::NoLinearPath { .. }), "{error}");
+        assert!(error.to_string().contains(&format!("{dtype:?}")), "{error}");
+    }
+}
+
+#[test]
+fn a_certificate_names_where_the_worst_is() {
+    let model = small_model();
+    let at = |run: &PathRun| {
+        let certificate = &run.points[0].certificate;
+        (certificate.path.clone().unwrap().to_string(), certificate.place.clone().unwrap().to_string())
+    };
+    // One step of many: what is left is somewhere, and the certificate that knows nothing of the solver finds it there.
+    let hard = |scores: &Tensor| scores.sub(&model.y)?.sqr()?.powf(0.75)?.mean_all();
+    let layer = LinearPath::new(&model.fc, &model.x).tolerance(1e-12).max_iterations(1);
+    let mut regularizer = model.regularizer().unwrap();
+    regularizer.set_scale(0.01).unwrap();
+    let run = Path::grid([0.01]).run_linear(&layer, &regularizer, hard, |_| Ok(())).unwrap();
+    let loss = hard(&model.fc.forward(&model.x).unwrap()).unwrap();
+    let found = regularizer.stationarity(&loss.backward().unwrap()).unwrap();
+    let worst = found.worst().unwrap();
+    let expected = (worst.path.to_string(), worst.distance.place.clone().unwrap().to_string());
+    assert!(run.points[0].certificate.relative > 1e-6);
+    assert_eq!(at(&run), expected);
 }

@@ -5,6 +5,7 @@
 //! | `lambda_max.rs` | the smallest λ that empties a parameter, against its definition: fits on both sides of it |
 //! | `grid.rs` | which scales a path goes through |
 //! | `run.rs` | what a path records, restores and ends by |
+//! | `beside.rs` | fields beside those that a path moves or empties |
 //! | `linear.rs`, `linear_run.rs` | the path of one linear layer, as points and as a `PathRun` |
 //! | `relaxed.rs` | a point fitted again on its support |
 //! | `cross_validation.rs` | folds, scores and choices, against scikit-learn's on the same folds |
@@ -12,6 +13,7 @@
 //! | `bad_input.rs` | what is refused, and what stays available then |
 
 mod bad_input;
+mod beside;
 mod cross_validation;
 mod grid;
 mod lambda_max;

@@ -188,7 +188,13 @@ fn patience_waits_for_a_new_low() {
             fit.held_out(scores[fit.index()]);
             Ok(())
         };
-        path.run(&model.regularizer().unwrap(), &[model.weight.clone()], || model.weight.sqr()?.sum_all(), fit).unwrap()
+        path.run(
+            &model.regularizer().unwrap(),
+            std::slice::from_ref(&model.weight),
+            || model.weight.sqr()?.sum_all(),
+            fit,
+        )
+        .unwrap()
     };
     assert_eq!(run(2).points.len(), 4);
     assert_eq!(run(2).ended, Ended::Patience { metric: "held out".into(), best: 1 });

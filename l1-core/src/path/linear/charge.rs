@@ -27,7 +27,7 @@ pub(super) struct Charge {
     is_l1: bool,
     /// cφ'(0+).
     slope_at_zero: f64,
-    /// What a distance is compared with where no slope holds.
+    /// What a distance is compared with where there is no strength.
     weakest: f64,
 }
 
@@ -66,6 +66,21 @@ impl Charge {
             slope_at_zero,
             weakest,
         })
+    }
+
+    /// The same where the largest gradient with all weights at 0 is this: what a distance is compared with where no slope at 0 holds, as
+    /// under a ridge or a sign alone.
+    pub(super) fn beside(mut self, largest: f64) -> Self {
+        if self.element > 0.0 || !(largest > 0.0 && largest.is_finite()) {
+            return self;
+        }
+        if self.slope_at_zero == 0.0 {
+            self.weakest = largest;
+        } else if self.slope_at_zero.is_infinite() {
+            // As the certificate has it, whose step is 1.
+            self.weakest = largest.min(self.part.held(1.0));
+        }
+        self
     }
 
     /// The first coordinate of a unit.

@@ -11,11 +11,11 @@
 //! | `pulls.rs` | which columns have to be looked at |
 //! | `solve.rs` | the solution at one scale |
 //! | `point.rs` | what is kept of it |
-//! | `run.rs` | the same as a [`PathRun`](crate::PathRun) |
+//! | `run.rs` | [`Path::run_linear`](crate::Path::run_linear), which makes a [`PathRun`](crate::PathRun) of it |
 
 use std::ops::ControlFlow;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use candle_nn::Linear;
 
 use crate::{Error, ParamPath, Penalty, Regularizer, Result};
@@ -34,10 +34,11 @@ mod solve;
 use charge::Charge;
 use columns::{Columns, Means};
 use loss::Loss;
-pub use point::LinearPoint;
+use point::LinearPoint;
 use solve::Solver;
 
-/// The solutions of `loss(x·Wᵀ + b) + Ω(W)` for many scales of Ω, one after the other, each from the one before: a path of a linear layer.
+/// One linear layer and its inputs, for [`Path::run_linear`](crate::Path::run_linear): the solutions of `loss(x·Wᵀ + b) + Ω(W)` for many
+/// scales of Ω, one after the other, each from the one before.
 ///
 /// The loss is any function of the n × k scores that candle can differentiate: least squares, cross-entropy, Huber, … It is called
 /// with scores and returns a scalar; the inputs, the layer and the penalty are known here. Ω may charge single entries or
@@ -46,7 +47,7 @@ use solve::Solver;
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_nn::{Linear, VarBuilder, VarMap, linear, loss};
-/// use l1_core::{LinearPath, Regularized, Rule, Visitor};
+/// use l1_core::{LinearPath, Path, Regularized, Rule, Visitor};
 ///
 /// struct Model {
 ///     fc: Linear,
@@ -62,18 +63,24 @@ use solve::Solver;
 /// let varmap = VarMap::new();
 /// let model = Model { fc: linear(2, 1, VarBuilder::from_varmap(&varmap, DType::F64, &Device::Cpu).pp("fc"))? };
 ///
-/// let path = LinearPath::new(&model.fc, &x).descending(20, 0.01);
-/// let points = path.run(&model.regularizer()?, |scores| loss::mse(scores, &y))?;
-/// assert_eq!((points[0].nonzeros(), points[19].nonzeros()), (0, 2));
-/// assert!(points.iter().all(|point| point.violation <= 1e-4));
-/// points[19].restore(&model.fc)?;
+/// let layer = LinearPath::new(&model.fc, &x).tolerance(1e-8);
+/// let squares = |scores: &Tensor| loss::mse(scores, &y);
+/// let run = Path::descending(20, 0.01).run_linear(&layer, &model.regularizer()?, squares, |_| Ok(()))?;
+/// assert_eq!((run.points[0].nonzeros, run.points[19].nonzeros), (0, 2));
+/// assert!(run.points.iter().all(|point| point.certificate.relative <= 1e-8));
+/// run.restore(10, &varmap.all_vars())?;
 /// # Ok::<(), l1_core::Error>(())
 /// ```
 ///
 /// # Exactness
-/// Each [`LinearPoint`] carries its largest relative distance from the conditions of a solution ([`Stationarity`](crate::Stationarity)), over
-/// **all** columns and the intercept: at most [`tolerance`](Self::tolerance), or [`converged`](LinearPoint::converged) is false. With a
-/// convex loss and the curve l1 this is a minimum; with other curves a stationary point, reached from the one before.
+/// Each point's [`Certificate`](crate::Certificate) is its largest relative distance from the conditions of a solution
+/// ([`Stationarity`](crate::Stationarity)), over **all** columns and the intercept: at most [`tolerance`](Self::tolerance), or the fit ran out of
+/// iterations. It is that of the solution in f64: a layer in F32 holds this rounded to its 24 bits. A ridge or a sign alone has no strength; then
+/// distances are relative to the largest gradient with all weights at 0.
+///
+/// With a convex loss and the curve l1 a point is a minimum; with other curves it is stationary, reached from the one before. Where the slope at
+/// 0 is infinite (`half`, `two_thirds`, `l0`) every zero is stationary: there a zero leaves if a proximal step as long as the loss's curvature
+/// allows leaves it, and no scale is the smallest that empties W, so that the scales have to be [given](crate::Path::grid).
 ///
 /// # Method
 /// Proximal Newton steps (Lee, Sun & Saunders 2014) by coordinate descent on the columns that the sequential strong rule leaves (Tibshirani et al. 2012), with a
@@ -85,15 +92,8 @@ pub struct LinearPath<'a> {
     inputs: &'a Tensor,
     weight: &'a Tensor,
     bias: Option<&'a Tensor>,
-    scales: Scales,
     tolerance: f64,
     max_iterations: usize,
-}
-
-#[derive(Clone, Debug)]
-enum Scales {
-    Descending { count: usize, ratio: f64 },
-    Given(Vec<f64>),
 }
 
 /// The layer with W at 0 and b fitted.
@@ -109,25 +109,8 @@ trait Follower {
     /// Which scales, now that the largest is known.
     fn scales(&mut self, empty: &Empty) -> Result<Vec<f64>>;
     /// The next point is that of this scale.
-    fn goes_to(&mut self, _scale: f64) {}
+    fn goes_to(&mut self, scale: f64);
     fn take(&mut self, point: LinearPoint) -> Result<ControlFlow<()>>;
-}
-
-/// Gives each point to a closure.
-struct Give<'a, F> {
-    path: ParamPath,
-    along: &'a LinearPath<'a>,
-    each: &'a mut F,
-}
-
-impl<F: FnMut(LinearPoint) -> ControlFlow<()>> Follower for Give<'_, F> {
-    fn scales(&mut self, empty: &Empty) -> Result<Vec<f64>> {
-        self.along.grid(&self.path, empty.scale_max)
-    }
-
-    fn take(&mut self, point: LinearPoint) -> Result<ControlFlow<()>> {
-        Ok((self.each)(point))
-    }
 }
 
 /// What b is to the problem.
@@ -140,26 +123,13 @@ enum Intercept {
 }
 
 impl<'a> LinearPath<'a> {
-    /// A path of 100 scales down to 1 % of the first.
+    /// A layer whose points are exact to 1e-4.
     ///
-    /// * `layer`: the model's own, W: k × p, with or without b. Its values are not looked at, but for those of an intercept.
+    /// * `layer`: the model's own, F32 or F64, W: k × p, with or without b. Its values are not looked at, but for those of an intercept.
     /// * `inputs`: n × p, F32 or F64.
     #[must_use]
     pub fn new(layer: &'a Linear, inputs: &'a Tensor) -> Self {
-        let scales = Scales::Descending { count: 100, ratio: 0.01 };
-        Self { inputs, weight: layer.weight(), bias: layer.bias(), scales, tolerance: 1e-4, max_iterations: 200 }
-    }
-
-    /// `count` scales in equal ratios, from the smallest that empties W down to `ratio` times that.
-    #[must_use]
-    pub fn descending(self, count: usize, ratio: f64) -> Self {
-        Self { scales: Scales::Descending { count, ratio }, ..self }
-    }
-
-    /// These scales, in this order: each finite and > 0.
-    #[must_use]
-    pub fn scales(self, scales: impl Into<Vec<f64>>) -> Self {
-        Self { scales: Scales::Given(scales.into()), ..self }
+        Self { inputs, weight: layer.weight(), bias: layer.bias(), tolerance: 1e-4, max_iterations: 200 }
     }
 
     /// The largest relative distance of a point: 1e-4 at first.
@@ -174,45 +144,6 @@ impl<'a> LinearPath<'a> {
         Self { max_iterations, ..self }
     }
 
-    /// The points, in the order of the scales.
-    ///
-    /// * `regularizer`: of the layer's model; its own scale is not looked at.
-    /// * `loss`: of n × k scores, a scalar; the same function at each call, over all examples.
-    ///
-    /// # Errors
-    /// [`Error::NoLinearPath`] for inputs and penalties that have none, with what was found; [`Error::NonFiniteLoss`], [`Error::LossShape`] and
-    /// the loss's own; [`Error::InvalidParameter`]; [`Error::DecayUnused`].
-    pub fn run(
-        &self,
-        regularizer: &Regularizer,
-        loss: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
-    ) -> Result<Vec<LinearPoint>> {
-        let mut points = Vec::new();
-        self.run_with(regularizer, loss, |point| {
-            points.push(point);
-            ControlFlow::Continue(())
-        })?;
-        Ok(points)
-    }
-
-    /// [`run`](Self::run), which gives each point away as soon as it is known, and ends where it is told to. After an error the points before
-    /// it are there.
-    ///
-    /// # Errors
-    /// As [`run`](Self::run).
-    pub fn run_with(
-        &self,
-        regularizer: &Regularizer,
-        loss: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
-        mut each: impl FnMut(LinearPoint) -> ControlFlow<()>,
-    ) -> Result<()> {
-        self.check()?;
-        let (path, penalty) = self.penalty(regularizer)?;
-        let other = regularizer.get(self.weight).map_or(1.0, |param| param.scale);
-        let mut to = Give { path, along: self, each: &mut each };
-        self.walk(regularizer, penalty.scaled(other), loss, &mut to)
-    }
-
     /// Goes through the scales that `to` asks for, and gives it the points.
     ///
     /// * `penalty`: at scale 1.
@@ -225,6 +156,12 @@ impl<'a> LinearPath<'a> {
     ) -> Result<()> {
         let (path, _) = self.penalty(regularizer)?;
         let (outputs, inputs) = self.weight.dims2()?;
+        let dtypes = [Some(self.weight), self.bias].into_iter().flatten().map(Tensor::dtype);
+        if let Some(dtype) = dtypes.into_iter().find(|dtype| !matches!(dtype, DType::F32 | DType::F64)) {
+            let why =
+                format!("the layer's dtype is {dtype:?}, which cannot hold a certified solution (expected F32 or F64)");
+            return Err(refused(path.as_str(), why));
+        }
         if self.inputs.rank() == 2 && self.inputs.dims()[1] != inputs {
             let (found, weight) = (self.inputs.dims(), self.weight.dims());
             return Err(refused("inputs", format!("shape {found:?} (expected n × {inputs}, beside W of {weight:?})")));
@@ -238,7 +175,10 @@ impl<'a> LinearPath<'a> {
         let mut solver = Solver::new(columns, loss, outputs, &intercept, &unit)?;
         solver.empty(&unit, 1e-2 * self.tolerance)?;
 
-        let scale_max = scale_max(&path, &unit, &charge, solver.gradients())?;
+        let v = solver.gradients();
+        let largest = v.chunks_exact(unit.size).map(norm).fold(0.0, f64::max);
+        let scale_max = if largest <= solver.rounding() { 0.0 } else { scale_max(&path, &unit, &charge, v)? };
+        let charge = |scale: f64| Ok::<_, Error>(charge(scale)?.beside(largest));
         let mut before = scale_max;
         for scale in to.scales(&Empty { scale_max, loss: solver.loss_of_scores() })? {
             to.goes_to(scale);
@@ -252,7 +192,7 @@ impl<'a> LinearPath<'a> {
                 penalty: outcome.penalty,
                 objective: outcome.loss + outcome.penalty,
                 violation: outcome.violation,
-                converged: outcome.violation <= self.tolerance,
+                worst: outcome.worst,
                 weights,
                 intercept,
                 shape: (outputs, inputs),
@@ -274,18 +214,7 @@ impl<'a> LinearPath<'a> {
         if self.max_iterations == 0 {
             return invalid("max_iterations", 0.0, "≥ 1");
         }
-        match &self.scales {
-            Scales::Descending { count: 0, .. } => invalid("count", 0.0, "≥ 1 scales"),
-            Scales::Descending { ratio, .. } if !(*ratio > 0.0 && *ratio < 1.0) => {
-                invalid("ratio", *ratio, "> 0 and < 1: the last scale over the first")
-            }
-            Scales::Descending { .. } => Ok(()),
-            Scales::Given(scales) if scales.is_empty() => invalid("scales", 0.0, "≥ 1 of them"),
-            Scales::Given(scales) => match scales.iter().find(|scale| !(**scale > 0.0 && scale.is_finite())) {
-                Some(scale) => invalid("scale", *scale, "finite and > 0"),
-                None => Ok(()),
-            },
-        }
+        Ok(())
     }
 
     /// As declared, without the regularizer's scale.
@@ -319,23 +248,6 @@ impl<'a> LinearPath<'a> {
         }
         Ok(if bias.is_variable() { Intercept::Free(values) } else { Intercept::Constant(values) })
     }
-
-    fn grid(&self, path: &ParamPath, largest: f64) -> Result<Vec<f64>> {
-        match &self.scales {
-            Scales::Given(scales) => Ok(scales.clone()),
-            Scales::Descending { .. } if !(largest > 0.0 && largest.is_finite()) => {
-                let why = format!(
-                    "the smallest scale that empties it is {largest}, which begins no grid (expected a number > 0); give the scales: \
-                     `scales(..)`"
-                );
-                Err(refused(path.as_str(), why))
-            }
-            Scales::Descending { count, ratio } => {
-                let last = (*count - 1).max(1) as f64;
-                Ok((0..*count).map(|index| largest * ratio.powf(index as f64 / last)).collect())
-            }
-        }
-    }
 }
 
 /// The smallest scale at which no unit leaves 0: ∞ if none holds, 0 if each does.
@@ -349,15 +261,16 @@ fn scale_max(path: &ParamPath, unit: &Charge, charge: &impl Fn(f64) -> Result<Ch
     if unit.holds_every_zero() {
         return Ok(0.0);
     }
+    // What nothing holds and stays all the same, as a sign does: no scale is too small for it.
+    let nothing = charge(0.0)?;
     let mut largest = 0.0;
     let mut at_largest = None;
     for v in v.chunks_exact(unit.size) {
         let leaves = |charge: &Charge| charge.leaves(v, || 0.0, 0.0);
-        if at_largest.as_ref().is_some_and(|at: &Charge| !leaves(at)) || v.iter().all(|v| *v == 0.0) {
+        if at_largest.as_ref().is_some_and(|at: &Charge| !leaves(at)) || !leaves(&nothing) {
             continue;
         }
-        let norm = v.iter().map(|v| v * v).sum::<f64>().sqrt();
-        let (mut low, mut high) = (largest, 2.0 * norm / unit.weakest() + largest);
+        let (mut low, mut high) = (largest, 2.0 * norm(v) / unit.weakest() + largest);
         while leaves(&charge(high)?) {
             high *= 2.0;
         }
@@ -371,6 +284,10 @@ fn scale_max(path: &ParamPath, unit: &Charge, charge: &impl Fn(f64) -> Result<Ch
         (largest, at_largest) = (high, Some(charge(high)?));
     }
     Ok(largest)
+}
+
+fn norm(v: &[f64]) -> f64 {
+    v.iter().map(|v| v * v).sum::<f64>().sqrt()
 }
 
 fn refused(path: impl Into<ParamPath>, why: String) -> Error {

@@ -168,6 +168,22 @@ impl Newton {
         curvature_along(curvature, columns, self.outputs, coordinates)
     }
 
+    /// Takes the curvature at the present scores, if none is known or it is of others.
+    pub(super) fn refresh(&mut self, loss: &mut Loss<'_>, at: &Position) -> Result<()> {
+        if self.curvature.is_none() || self.is_stale {
+            self.estimate(loss, at)?;
+        }
+        Ok(())
+    }
+
+    fn estimate(&mut self, loss: &mut Loss<'_>, at: &Position) -> Result<()> {
+        self.gram.clear();
+        self.curvatures += 1;
+        (self.is_stale, self.is_to_be_renewed) = (false, false);
+        self.curvature = Some(Curvature::estimate(loss, &at.scores, &at.theta, self.damping)?);
+        Ok(())
+    }
+
     /// One step on the units in use, which candidates may join.
     ///
     /// # Errors
@@ -180,15 +196,10 @@ impl Newton {
         active: &mut Vec<usize>,
     ) -> Result<Step> {
         self.steps += 1;
-        let mut curvature = match self.curvature.take() {
-            Some(curvature) if !self.is_to_be_renewed => curvature,
-            _ => {
-                self.gram.clear();
-                self.curvatures += 1;
-                (self.is_stale, self.is_to_be_renewed) = (false, false);
-                Curvature::estimate(loss, &at.scores, &at.theta, self.damping)?
-            }
-        };
+        if self.is_to_be_renewed || self.curvature.is_none() {
+            self.estimate(loss, at)?;
+        }
+        let Some(mut curvature) = self.curvature.take() else { return Ok(Step::None) };
         if curvature.damping() != self.damping {
             curvature.set_damping(self.damping);
             self.gram.clear();

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use super::columns::Columns;
+use crate::scalar::exceeds;
 
 /// Gradients that are remembered.
 const REMEMBERED: usize = 64;
@@ -92,7 +93,7 @@ impl Pulls {
         let mut list = std::mem::take(&mut self.list);
         list.clear();
         // NaN is not below.
-        let is_open = |column: &usize| !(self.bounds[*column] <= threshold) && self.asked_at[*column] != present;
+        let is_open = |column: &usize| exceeds(self.bounds[*column], threshold) && self.asked_at[*column] != present;
         list.extend((0..columns.count).filter(is_open));
         self.ask(columns, &list, theta, v);
         for &column in &list {

@@ -173,7 +173,7 @@ impl simd::Loop for Pass<'_> {
         let mut largest = 0.0_f64;
         for unit in units {
             let Unit { slot, size, is_free, curvature } = *unit;
-            if !(curvature > 0.0) {
+            if curvature <= 0.0 || curvature.is_nan() {
                 continue;
             }
             let step = 1.0 / curvature;

@@ -4,15 +4,15 @@ use std::ops::ControlFlow;
 
 use candle_core::{Tensor, Var};
 
-use super::{Empty, Follower, LinearPath, LinearPoint};
+use super::{Empty, Follower, LinearPath, LinearPoint, solve::Coordinate};
 use crate::{
-    Certificate, Ended, Error, Fit, GroupCounts, ParamPath, Path, PathField, PathPoint, PathRun, Penalty, Regularizer,
-    Result,
+    Certificate, Ended, Error, Fit, GroupCounts, ParamPath, Path, PathField, PathPoint, PathRun, Penalty, Place,
+    Regularizer, Result,
     path::{
         grid::{self, Grid},
         weights::{Head, Snapshot},
     },
-    penalty::Layout,
+    penalty::{Groups, Layout},
 };
 
 impl Path {
@@ -55,9 +55,11 @@ impl Path {
     /// ```
     ///
     /// # Errors
-    /// Before the first point as [`run`](Self::run) and [`LinearPath::run`]; [`Error::InvalidPath`] for
-    /// [`ascending`](Self::ascending), which begins without a penalty. What fails at a point is [`Error::Path`], which holds
-    /// the points before it.
+    /// Before the first point as [`run`](Self::run); [`Error::NoLinearPath`] for layers, inputs and penalties that have none, with what
+    /// was found; [`Error::NoDescent`]; [`Error::InvalidPath`] for [`ascending`](Self::ascending), which begins without a penalty, and for
+    /// [`with_stationarity`](Self::with_stationarity), since only the worst of a point is known; [`Error::InvalidParameter`] for a
+    /// tolerance or a number of iterations out of range; [`Error::DecayUnused`]; [`Error::NonFiniteLoss`], [`Error::LossShape`] and
+    /// the loss's own. What fails at a point is [`Error::Path`], which holds the points before it.
     pub fn run_linear<L, F>(
         &self,
         layer: &LinearPath<'_>,
@@ -71,6 +73,10 @@ impl Path {
     {
         let direction = self.check()?;
         layer.check()?;
+        if self.keep_stationarity {
+            let why = "a linear layer's path keeps the worst of each point alone, its certificate: leave the rule out, or take `Path::run`";
+            return Err(Error::InvalidPath { rule: "with_stationarity", why: why.to_owned() });
+        }
         let (at, penalty) = layer.penalty(regularizer)?;
         let mut follower = Recorder {
             path: self,
@@ -181,6 +187,27 @@ impl<F: FnMut(&mut Fit<'_>) -> Result<()>> Follower for Recorder<'_, F> {
 }
 
 impl<F> Recorder<'_, F> {
+    fn certificate(&self, found: &LinearPoint) -> Certificate {
+        let (path, place) = match found.worst {
+            None => (Some(self.at.clone()), None),
+            Some(Coordinate::Intercept(output)) => {
+                let param = self.layer.bias.and_then(|bias| self.regularizer.get(bias));
+                let path = param.map_or_else(|| "bias".into(), |param| param.path().clone());
+                let outputs = Groups { slabs: 1, rows: 1, count: found.shape.0, run: 1 };
+                (Some(path), Some(Place::of_group(&[found.shape.0], outputs, output)))
+            }
+            Some(Coordinate::Weight { column, output }) => {
+                let (outputs, inputs) = found.shape;
+                let (groups, group) = match self.penalty.layout(&[outputs, inputs]) {
+                    Ok(Layout::Groups(groups)) => (groups, column),
+                    _ => (Groups { slabs: 1, rows: 1, count: outputs * inputs, run: 1 }, output * inputs + column),
+                };
+                (Some(self.at.clone()), Some(Place::of_group(&[outputs, inputs], groups, group)))
+            }
+        };
+        Certificate { relative: found.violation, path, place }
+    }
+
     fn point(&self, found: LinearPoint, index: usize, metrics: Vec<(String, f64)>) -> Result<PathPoint> {
         let penalty = self.penalty.scaled(found.scale);
         let (entries, nonzeros) = (self.layer.weight.elem_count(), found.nonzeros());
@@ -214,7 +241,7 @@ impl<F> Recorder<'_, F> {
             nonzeros,
             entries,
             fields: vec![field],
-            certificate: Certificate { relative: found.violation, path: Some(self.at.clone()), place: None },
+            certificate: self.certificate(&found),
             stationarity: None,
             weights: if self.path.keep_weights { Some(weights()?) } else { None },
         })

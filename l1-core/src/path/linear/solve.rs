@@ -9,7 +9,7 @@ use super::{
     newton::{Newton, Position, Step, Task},
     pulls::Pulls,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, scalar::exceeds};
 
 /// A step that leaves more of the violation than this had a curvature that is to be renewed.
 const GOOD_STEP: f64 = 0.15;
@@ -26,8 +26,19 @@ pub(super) struct Solver<'f> {
     at: Position,
     newton: Newton,
     pulls: Pulls,
+    /// What rounding may leave of a gradient when the intercept is fitted.
+    rounding: f64,
     /// Gradients of columns with their means, k numbers each: of the columns that `pulls` has asked.
     v: Vec<f64>,
+}
+
+/// A coordinate of the problem.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Coordinate {
+    /// The intercept's, of one output.
+    Intercept(usize),
+    /// The first of a unit of weights.
+    Weight { column: usize, output: usize },
 }
 
 /// What a fit ended with.
@@ -35,6 +46,8 @@ pub(super) struct Solver<'f> {
 pub(super) struct Outcome {
     /// The largest relative distance.
     pub(super) violation: f64,
+    /// Where that is; none if it is 0.
+    pub(super) worst: Option<Coordinate>,
     /// Loss without penalty.
     pub(super) loss: f64,
     pub(super) penalty: f64,
@@ -83,12 +96,14 @@ impl<'f> Solver<'f> {
             return Err(Error::NonFiniteLoss { value: at.value, place });
         }
         let is_free = matches!(intercept, Intercept::Free(_));
+        let rounding = if is_free { rounding(&columns, &mut loss, &at, outputs)? } else { 0.0 };
         Ok(Self {
             outputs,
             is_free,
             newton: Newton::new(&columns, outputs, is_free),
             pulls: Pulls::new(&columns, outputs, charge.size > 1),
             v: vec![0.0; columns.count * outputs],
+            rounding,
             at,
             columns,
             loss,
@@ -124,6 +139,11 @@ impl<'f> Solver<'f> {
         Ok(())
     }
 
+    /// Gradients up to here are what rounding has left of a loss that the intercept alone makes least.
+    pub(super) fn rounding(&self) -> f64 {
+        self.rounding
+    }
+
     /// The loss where the path has come to.
     pub(super) fn loss_of_scores(&self) -> f64 {
         self.at.value
@@ -153,7 +173,7 @@ impl<'f> Solver<'f> {
             if violation <= tolerance {
                 // The rule may be wrong.
                 violation = self.violation_of_all(charge);
-                if violation <= tolerance {
+                if violation <= tolerance && !self.has_more(charge, &mut working)? {
                     break;
                 }
                 self.admit(charge, charge, &mut working);
@@ -191,8 +211,21 @@ impl<'f> Solver<'f> {
                 break;
             }
         }
-        let violation = self.violation_of_all(charge);
-        Ok(Outcome { violation, loss: self.at.value, penalty: self.at.penalty(charge, &self.at.support) })
+        let (violation, worst) = self.worst_of_all(charge);
+        Ok(Outcome { violation, worst, loss: self.at.value, penalty: self.at.penalty(charge, &self.at.support) })
+    }
+
+    /// Whether a step leaves a zero that is stationary, as every zero is where the slope at 0 is infinite: then the distance says nothing of it.
+    /// Each unit is tried once.
+    fn has_more(&mut self, charge: &Charge, working: &mut Working) -> Result<bool> {
+        if !charge.holds_every_zero() {
+            return Ok(false);
+        }
+        self.newton.refresh(&mut self.loss, &self.at)?;
+        self.admit(charge, charge, working);
+        let known = working.active.len();
+        self.activate(charge, working);
+        Ok(working.active.len() > known)
     }
 
     fn step(&mut self, charge: &Charge, active: &mut Vec<usize>, candidates: &[usize], tolerance: f64) -> Result<Step> {
@@ -214,7 +247,7 @@ impl<'f> Solver<'f> {
         let held = bold.held();
         self.ask_above(held);
         for column in 0..self.columns.count {
-            let may_leave = !working.is_candidate[column] && !(self.pulls.bound(column) <= held);
+            let may_leave = !working.is_candidate[column] && exceeds(self.pulls.bound(column), held);
             if may_leave && charge.units_of(column).any(|unit| self.leaves(bold, unit)) {
                 working.admit(column);
             }
@@ -241,30 +274,41 @@ impl<'f> Solver<'f> {
 
     /// The largest relative distance of the intercept and of all columns.
     fn violation_of_all(&mut self, charge: &Charge) -> f64 {
+        self.worst_of_all(charge).0
+    }
+
+    /// The same, and where it is.
+    fn worst_of_all(&mut self, charge: &Charge) -> (f64, Option<Coordinate>) {
         let held = charge.held();
         self.ask_above(held);
         let in_use = self.at.support.iter().map(|unit| charge.start(*unit) / self.outputs);
-        let open = (0..self.columns.count).filter(|column| !(self.pulls.bound(*column) <= held));
-        self.violation_of(charge, in_use.chain(open))
+        let open = (0..self.columns.count).filter(|column| exceeds(self.pulls.bound(*column), held));
+        self.worst_of(charge, in_use.chain(open))
     }
 
-    /// The same of some columns.
+    /// The largest of the intercept and some columns.
     fn violation_of(&self, charge: &Charge, columns: impl Iterator<Item = usize>) -> f64 {
-        let mut largest = 0.0_f64;
-        let mut see = |distance: f64| {
-            if distance > largest || distance.is_nan() {
-                largest = distance;
+        self.worst_of(charge, columns).0
+    }
+
+    fn worst_of(&self, charge: &Charge, columns: impl Iterator<Item = usize>) -> (f64, Option<Coordinate>) {
+        let mut worst = (0.0_f64, None);
+        let mut see = |distance: f64, at: Coordinate| {
+            if distance > worst.0 || distance.is_nan() {
+                worst = (distance, Some(at));
             }
         };
         if self.is_free {
-            let free = self.at.free_gradient(&self.columns);
-            free.iter().for_each(|v| see(v.abs() / charge.weakest()));
+            let free = self.at.free_gradient(&self.columns).into_iter().enumerate();
+            free.for_each(|(output, v)| see(v.abs() / charge.weakest(), Coordinate::Intercept(output)));
         }
         for unit in columns.flat_map(|column| charge.units_of(column)) {
-            let coordinates = charge.start(unit)..charge.start(unit) + charge.size;
-            see(charge.distance(&self.at.w[coordinates.clone()], &self.v[coordinates]));
+            let start = charge.start(unit);
+            let coordinates = start..start + charge.size;
+            let at = Coordinate::Weight { column: start / self.outputs, output: start % self.outputs };
+            see(charge.distance(&self.at.w[coordinates.clone()], &self.v[coordinates]), at);
         }
-        largest
+        worst
     }
 
     /// The columns in use with their weights, and the intercept for columns with their means.
@@ -293,4 +337,17 @@ impl<'f> Solver<'f> {
             asked as f64 / count as f64
         )
     }
+}
+
+/// A gradient is a sum over a column and θ, and where the intercept cancels most of θ it leaves some units in the last place of what θ was:
+/// by Cauchy & Schwarz no more than `‖x‖·‖θ‖` of these, the intercept not fitted yet, or 0.
+fn rounding(columns: &Columns, loss: &mut Loss<'_>, at: &Position, outputs: usize) -> Result<f64> {
+    const UNITS: f64 = 32.0;
+    let mut theta = Vec::new();
+    loss.evaluate(&vec![0.0; outputs * columns.length], &mut theta)?;
+    let norm = |theta: &[f64]| theta.iter().map(|theta| theta * theta).sum::<f64>().sqrt();
+    let of_column = |column| columns.norm(column).hypot(columns.mean(column) * (columns.rows as f64).sqrt());
+    let widest = (0..columns.count).map(of_column).fold(0.0, f64::max);
+    let size = norm(&theta).max(norm(&at.theta));
+    Ok(if size.is_finite() { UNITS * loss.ulp() * widest * size } else { 0.0 })
 }

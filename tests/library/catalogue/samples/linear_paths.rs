@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Linear, VarBuilder, VarMap, loss};
-use l1_core::{Error, LinearPath, Regularized};
+use l1_core::{Error, LinearPath, Path, Regularized};
 
 use super::refused;
 
@@ -18,8 +18,9 @@ pub fn no_linear_path() -> Result<Error> {
     let x = Tensor::new(&[[1f64, 3.0], [-1.0, 3.0], [2.0, 0.0]], &Device::Cpu)?;
     let y = Tensor::new(&[0u32, 1, 0], &Device::Cpu)?;
     let model = Rows { fc: candle_nn::linear(2, 2, vb.pp("fc"))? };
-    let run = LinearPath::new(&model.fc, &x).run(&model.regularizer()?, |scores| loss::cross_entropy(scores, &y));
-    let error = refused(run);
+    let layer = LinearPath::new(&model.fc, &x);
+    let loss = |scores: &Tensor| loss::cross_entropy(scores, &y);
+    let error = refused(Path::descending(10, 0.1).run_linear(&layer, &model.regularizer()?, loss, |_| Ok(())));
 
     // ANCHOR: NoLinearPath
     #[derive(Regularized)]
@@ -28,9 +29,9 @@ pub fn no_linear_path() -> Result<Error> {
         fc: Linear,
     }
     let model = Columns { fc: model.fc };
-    let path = LinearPath::new(&model.fc, &x);
-    let points = path.run(&model.regularizer()?, |scores| loss::cross_entropy(scores, &y))?;
+    let layer = LinearPath::new(&model.fc, &x);
+    let run = Path::descending(100, 0.01).run_linear(&layer, &model.regularizer()?, loss, |_| Ok(()))?;
     // ANCHOR_END: NoLinearPath
-    assert!(points.iter().all(|point| point.converged));
+    assert!(run.points.iter().all(|point| point.certificate.relative <= 1e-4));
     error
 }
