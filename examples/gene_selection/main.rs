@@ -231,7 +231,7 @@ fn draw(
         [tumour, gene] => format!("gene {} ({})", gene.start + 1, Khan::TUMOURS[tumour.start]),
         _ => place.to_string(),
     };
-    let marks = [(validated.one_standard_error(), "one standard error"), (validated.best(), "lowest loss")];
+    let marks = [(validated.one_standard_error(), "one standard error")];
     let options = plot::CoefficientPathOptions::new().title("Weights of genes over λ").name(&name).marks(&marks);
     folder.text("path.svg", &plot::coefficient_path(path, "genes.weight", &options)?)?;
     let options = plot::CrossValidationOptions::new().score("held-out cross-entropy (nats)");
