@@ -20,7 +20,8 @@ use crate::{
 ///
 /// A weight that the prox holds at 0 is moved by the data, and back by the penalty. In [`FtrlProximal`](super::FtrlProximal), whose
 /// weights carry all charges so far, the penalty's part is what *this* step's charge did: with
-/// [`Charged::Once`](super::Charged::Once) nothing after the first step. The rounding of bf16 and f16 weights is in the parts.
+/// [`Charged::Once`](super::Charged::Once) nothing after the first step, as long as λ stays. The rounding of bf16 and f16 weights is in
+/// the parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Moves {
