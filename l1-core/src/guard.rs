@@ -5,7 +5,8 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Guard {
-    /// Reads all gradients first. If one is not finite, the step writes nothing at all: it can be skipped or repeated.
+    /// Reads all gradients first. If one is not finite, the step writes nothing at all: it can be skipped or repeated. On CUDA the host
+    /// waits for the device once in each step to know it.
     #[default]
     Before,
     /// Looks at each gradient where it is used, which saves one read of all of them. A coordinate whose gradient is not finite
@@ -13,5 +14,8 @@ pub enum Guard {
     /// is counted for a whole variable (steps, the weight of the gradients in a buffer) goes on, so that such a coordinate feels its
     /// penalty somewhat too strongly until its moments have caught up. A group or a spectrum is moved as a whole: under `group = ..` one
     /// such coordinate keeps its whole tensor (which is read once before).
+    ///
+    /// On CUDA a step waits for nothing: the error comes from the *next* step, which is taken all the same, or from
+    /// [`finish`](crate::ProxAdamW::finish).
     InPass,
 }

@@ -176,6 +176,11 @@ pub(crate) fn groups(w: &Tensor, penalty: &Penalty) -> Result<Option<(usize, usi
     if part.layout == Layout::Elements {
         return Ok(None);
     }
+    #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+    if let (Some(gpu), Layout::Groups(groups)) = (super::cuda::Gpu::of(w), part.layout) {
+        let zeros = super::cuda::zero_groups(&gpu, &w.detach().contiguous()?, groups)?;
+        return Ok(Some((part.number(), zeros)));
+    }
     let w = wide(w)?;
     let mut zeros = 0;
     part.each(&w, &w, |_, (w, _)| zeros += part.zeros(w))?;

@@ -1,5 +1,5 @@
-//! The operations on tensors that everything else is made of, and which implementation runs them: `cpu.rs` on the CPU,
-//! `composed.rs` elsewhere.
+//! The operations on tensors that everything else is made of, and which implementation runs them: `cpu.rs` on the CPU, `cuda/` on
+//! NVIDIA's GPUs, `composed.rs` elsewhere.
 //!
 //! | operation | formula |
 //! |---|---|
@@ -22,6 +22,8 @@ mod chunks;
 pub mod composed;
 #[doc(hidden)]
 pub mod cpu;
+#[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+mod cuda;
 pub(crate) mod distance;
 mod formula;
 mod hold;
@@ -39,9 +41,18 @@ mod proximal;
 pub(crate) mod simd;
 pub(crate) mod singular;
 mod step;
+mod tables;
 
 pub(crate) use access::storage_key;
 pub(crate) use composed::number;
+#[cfg(feature = "emulated-cuda")]
+#[doc(hidden)]
+pub use cuda::emulated;
+#[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+#[doc(hidden)]
+pub use cuda::launches;
+#[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+pub(crate) use cuda::{Gpu, measure, of_all as gpu_of_all};
 pub(crate) use distance::groups;
 pub use distance::{LambdaMax, Stays, distances, lambda_max, scale_max};
 #[doc(hidden)]
@@ -56,9 +67,22 @@ pub use place::Place;
 pub use step::Step;
 #[doc(hidden)]
 pub use step::{AdamWStep, Counts, FtrlStep, OptimizerStep, SgdStep, Work};
+pub(crate) use tables::{Late, Tables};
 
 fn on_cpu(tensor: &Tensor) -> bool {
     tensor.device().is_cpu()
+}
+
+/// Returns from a function with what the kernels of a tensor's GPU make of it, if it lies on one and they make something of it.
+macro_rules! on_gpu {
+    ($tensor:expr, |$gpu:ident| $result:expr) => {
+        #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+        if let Some($gpu) = &$crate::kernel::cuda::Gpu::of($tensor)
+            && let Some(result) = $result
+        {
+            return Ok(result);
+        }
+    };
 }
 
 fn check_dtype(argument: &str, tensor: &Tensor) -> Result<()> {
@@ -75,6 +99,7 @@ fn check_dtype(argument: &str, tensor: &Tensor) -> Result<()> {
 /// [`Error::UnsupportedDType`]; [`Error::Grouping`] where a tensor of this shape has no such groups.
 pub fn value(w: &Tensor, penalty: &Penalty) -> Result<f64> {
     check_dtype("w", w)?;
+    on_gpu!(w, |gpu| cuda::value(gpu, &w.detach().contiguous()?, penalty)?);
     if on_cpu(w) { cpu::value(&w.contiguous()?, penalty) } else { composed::value(w, penalty) }
 }
 
@@ -89,6 +114,7 @@ pub fn value(w: &Tensor, penalty: &Penalty) -> Result<f64> {
 /// [`Error::UnsupportedDType`]; [`Error::Grouping`] where a tensor of this shape has no such groups.
 pub fn subgradient(w: &Tensor, penalty: &Penalty) -> Result<Tensor> {
     check_dtype("w", w)?;
+    on_gpu!(w, |gpu| cuda::subgradient(gpu, &w.detach().contiguous()?, penalty, None)?);
     if !on_cpu(w) {
         return composed::subgradient(w, penalty);
     }
@@ -145,6 +171,7 @@ pub fn prox<'s>(z: &Tensor, penalty: &Penalty, step: impl Into<Step<'s>>) -> Res
         let why = format!("it holds {value} at flat index {index}");
         return Err(Error::SingularValues { path: "z".into(), rows, columns, why });
     }
+    on_gpu!(z, |gpu| prox_on_gpu(gpu, z, penalty, step)?);
     if !on_cpu(z) {
         return composed::prox(z, penalty, step);
     }
@@ -157,6 +184,19 @@ pub fn prox<'s>(z: &Tensor, penalty: &Penalty, step: impl Into<Step<'s>>) -> Res
         }
     }
     Ok(result)
+}
+
+#[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+fn prox_on_gpu(gpu: &cuda::Gpu, z: &Tensor, penalty: &Penalty, step: Step<'_>) -> Result<Option<Tensor>> {
+    let result = z.detach().force_contiguous()?;
+    let done = match step {
+        Step::Scalar(_) => cuda::prox_in_place(gpu, &result, penalty, step)?,
+        Step::Diagonal(steps) => {
+            let steps = steps.to_dtype(wide_dtype(z.dtype()))?.contiguous()?;
+            cuda::prox_in_place(gpu, &result, penalty, Step::Diagonal(&steps))?
+        }
+    };
+    Ok(done.map(|()| result))
 }
 
 fn check_step(z: &Tensor, step: &Step<'_>) -> Result<()> {
@@ -177,6 +217,7 @@ fn check_step(z: &Tensor, step: &Step<'_>) -> Result<()> {
 /// `w ← prox(w)` with one step for all entries.
 pub(crate) fn prox_in_place(w: &Var, penalty: &Penalty, step: f64) -> Result<()> {
     check_dtype("w", w)?;
+    on_gpu!(w, |gpu| cuda::prox_in_place(gpu, w, penalty, Step::Scalar(step))?);
     if on_cpu(w) {
         cpu::prox_in_place(w, penalty, Step::Scalar(step))
     } else {
@@ -188,6 +229,7 @@ pub(crate) fn prox_in_place(w: &Var, penalty: &Penalty, step: f64) -> Result<()>
 /// for the mark.
 pub(crate) fn penalty(w: &Tensor, penalty: &Penalty, dtype: DType, mark: &Arc<Mark>) -> Result<Tensor> {
     check_dtype("w", w)?;
+    on_gpu!(w, |gpu| in_loss::on_gpu(gpu, w, penalty, dtype, mark)?);
     if on_cpu(w) {
         let in_loss = in_loss::InLoss { penalty: *penalty, dtype, mark: mark.clone() };
         return Ok(w.contiguous()?.apply_op2(mark.variable(w)?, in_loss)?);
@@ -199,6 +241,16 @@ pub(crate) fn penalty(w: &Tensor, penalty: &Penalty, dtype: DType, mark: &Arc<Ma
 /// `grad + ∂Ω(w)` of many tensors as one job, in place where the device allows it; each pair contiguous, of one dtype, on one
 /// device. Returns the sums.
 pub(crate) fn add_subgradients(work: &[(Tensor, &Tensor, Penalty)]) -> Result<Vec<Tensor>> {
+    #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+    if let Some(gpu) = cuda::of_all(work.iter().map(|(_, w, _)| *w)) {
+        let elsewhere = cuda::add_subgradients(&gpu, work)?;
+        let mut sums: Vec<_> = work.iter().map(|(grad, ..)| grad.clone()).collect();
+        for index in elsewhere {
+            let (grad, w, penalty) = &work[index];
+            sums[index] = composed::plus_subgradient(grad, w, penalty)?;
+        }
+        return Ok(sums);
+    }
     if work.iter().all(|(_, w, _)| on_cpu(w)) {
         many::add_subgradients(work)?;
         return Ok(work.iter().map(|(grad, ..)| grad.clone()).collect());
@@ -207,8 +259,23 @@ pub(crate) fn add_subgradients(work: &[(Tensor, &Tensor, Penalty)]) -> Result<Ve
 }
 
 /// Takes the next step of every variable, all as one job. Returns the index of the first that has a coordinate which was left
-/// as it was for its gradient.
-pub(crate) fn steps(work: &mut [Work], source: Source) -> Result<Option<usize>> {
+/// as it was for its gradient; on a GPU the tables know of it later.
+pub(crate) fn steps(work: &mut [Work], source: Source, tables: &mut Tables) -> Result<Option<usize>> {
+    #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+    if let Some(gpu) = cuda::of_all(work.iter().map(|work| work.var.as_tensor())) {
+        let mut first = None;
+        for index in tables.on_gpu(&gpu).steps(&gpu, work, source)? {
+            let passed_over = steps_one_by_one(&mut work[index..=index], source)?;
+            first = first.or(passed_over.map(|_| index));
+        }
+        return Ok(first);
+    }
+    let _ = tables;
+    steps_one_by_one(work, source)
+}
+
+/// The same by the kernels of the CPU, or by candle's operations.
+fn steps_one_by_one(work: &mut [Work], source: Source) -> Result<Option<usize>> {
     master::take_up(work)?;
     hold::hold(work)?;
     work.iter_mut().for_each(Work::change_places);
@@ -232,7 +299,12 @@ fn steps_in_place(work: &mut [Work], source: Source) -> Result<Option<usize>> {
 }
 
 /// The index of the first variable whose gradient holds NaN or an infinity.
-pub(crate) fn first_with_non_finite_gradient(work: &[Work]) -> Result<Option<usize>> {
+pub(crate) fn first_with_non_finite_gradient(work: &[Work], tables: &mut Tables) -> Result<Option<usize>> {
+    #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+    if let Some(gpu) = cuda::of_all(work.iter().map(|work| work.var.as_tensor())) {
+        return Ok(tables.on_gpu(&gpu).first_with_non_finite_gradient(&gpu, work)?.map(|late| late.index));
+    }
+    let _ = tables;
     if work.iter().all(|work| on_cpu(&work.var)) {
         return many::first_with_non_finite_gradient(work);
     }
@@ -256,10 +328,12 @@ pub(crate) fn values(tensors: &[(&Tensor, Penalty)]) -> Result<Vec<f64>> {
 
 /// Zeros and `‖w‖₁` of one tensor.
 pub(crate) fn counts(w: &Tensor) -> Result<Counts> {
+    on_gpu!(w, |gpu| Some(cuda::counts(gpu, &w.detach().contiguous()?)?));
     if on_cpu(w) { cpu::counts(&w.contiguous()?) } else { composed::counts(w) }
 }
 
 pub(crate) fn first_non_finite(tensor: &Tensor) -> Result<Option<(usize, f64)>> {
+    on_gpu!(tensor, |gpu| Some(cuda::first_non_finite(gpu, &tensor.detach().contiguous()?)?));
     if on_cpu(tensor) { cpu::first_non_finite(&tensor.contiguous()?) } else { composed::first_non_finite(tensor) }
 }
 

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
 
 use super::vars::check;
+#[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+use crate::gradient::Taken;
 use crate::{
     Error, Result,
     kernel::{self, Norm, wide_dtype},
@@ -47,7 +49,7 @@ pub enum NonFinite {
 /// ```
 ///
 /// # Errors
-/// All before anything is changed: [`Error::InvalidParameter`] unless `max_norm` > 0 and p ≥ 1;
+/// All before anything is changed (on CUDA gradients are changed in place, else replaced): [`Error::InvalidParameter`] unless `max_norm` > 0 and p ≥ 1;
 /// [`Error::NonFiniteNorm`]; [`Error::UnsupportedDType`].
 ///
 /// Pascanu, Mikolov & Bengio 2013; `torch.nn.utils.clip_grad_norm_`.
@@ -76,13 +78,12 @@ pub fn clip_grad_norm_with(
     };
     let wide = found.iter().any(|(_, _, grad)| grad.dtype() == DType::F64);
     let dtype = if wide { DType::F64 } else { DType::F32 };
-    let total = total(&found, norm, first.device(), dtype)?;
-    if non_finite == NonFinite::Error {
-        let value = kernel::number(&total)?;
-        if !value.is_finite() {
-            return Err(Error::NonFiniteNorm { norm: value, culprit: culprit(&found)? });
-        }
+    #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+    if let Some(gpu) = kernel::gpu_of_all(found.iter().map(|(_, _, grad)| grad)) {
+        return on_gpu(&gpu, grads, vars, &found, norm, max_norm, dtype, non_finite);
     }
+    let total = total(&found, norm, first.device(), dtype)?;
+    refuse(non_finite, &total, &found)?;
     if max_norm == f64::INFINITY {
         return Ok(total);
     }
@@ -96,6 +97,47 @@ pub fn clip_grad_norm_with(
         let factor = factor.to_dtype(wide)?.to_device(grad.device())?;
         let clipped = grad.to_dtype(wide)?.broadcast_mul(&factor)?.to_dtype(grad.dtype())?;
         grads.insert(var, clipped);
+    }
+    Ok(total)
+}
+
+fn refuse(non_finite: NonFinite, total: &Tensor, found: &[(usize, &Var, Tensor)]) -> Result<()> {
+    if non_finite == NonFinite::Error {
+        let norm = kernel::number(total)?;
+        if !norm.is_finite() {
+            return Err(Error::NonFiniteNorm { norm, culprit: culprit(found)? });
+        }
+    }
+    Ok(())
+}
+
+/// The same on a GPU: norm and factor stay there, and the gradients are multiplied in one launch for each dtype.
+#[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+#[allow(clippy::too_many_arguments)]
+fn on_gpu(
+    gpu: &kernel::Gpu,
+    grads: &mut GradStore,
+    vars: &[Var],
+    found: &[(usize, &Var, Tensor)],
+    norm: Norm,
+    max_norm: f64,
+    dtype: DType,
+    non_finite: NonFinite,
+) -> Result<Tensor> {
+    let Some((_, _, first)) = found.first() else { return Ok(Tensor::zeros((), dtype, &Device::Cpu)?) };
+    // Only what is changed needs storage of its own.
+    let mut taken = Taken::by(vars.iter().map(|var| var.as_tensor()));
+    let is_changed = max_norm != f64::INFINITY;
+    let own =
+        |(_, _, grad): &(usize, &Var, Tensor)| Ok(if is_changed { taken.write(grad)? } else { grad.contiguous()? });
+    let tensors = found.iter().map(own).collect::<Result<Vec<_>>>()?;
+    let (total, measured) = kernel::measure(gpu, first.device(), &tensors, norm, max_norm, dtype)?;
+    refuse(non_finite, &total, found)?;
+    if is_changed {
+        measured.scale(gpu)?;
+        for ((_, var, _), tensor) in found.iter().zip(tensors) {
+            grads.insert(var, tensor);
+        }
     }
     Ok(total)
 }

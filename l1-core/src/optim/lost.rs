@@ -14,7 +14,7 @@ use super::vars;
 use crate::{
     Grouping, Penalty, Regularizer, Result,
     error::readable,
-    kernel::{self, OptimizerStep, SgdStep, Source, Work, distance::wide, is_half},
+    kernel::{self, OptimizerStep, SgdStep, Source, Tables, Work, distance::wide, is_half},
 };
 
 /// A penalty is lost where fewer of the moved weights than this share stay moved. Not only where none does: weights drawn around 0
@@ -237,7 +237,7 @@ fn stepped(w: &Tensor, second_moment: Option<Vec<f64>>, step: &OptimizerStep) ->
         None => Vec::new(),
     };
     let mut work = [Work::new(var(tensor(before.clone()))?, state, Some((zeros()?, *step)))];
-    kernel::steps(&mut work, Source::Checked)?;
+    kernel::steps(&mut work, Source::Checked, &mut Tables::default())?;
     let after = wide(&work[0].var)?;
     Ok((before, after))
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     Result,
-    kernel::{self, OptimizerStep, Source, Work, distance::wide, master},
+    kernel::{self, OptimizerStep, Source, Tables, Work, distance::wide, master},
 };
 
 /// The lengths ‖·‖₂ of the three parts that one step's move of a field is made of; the parts themselves add up to the move.
@@ -105,7 +105,7 @@ pub(super) fn parts(before: Vec<Before>, work: &[Work]) -> Result<Vec<(TensorId,
         rest.push((id, index, weights));
     }
     // All as one job, as the step itself.
-    kernel::steps(&mut twins, Source::Checked)?;
+    kernel::steps(&mut twins, Source::Checked, &mut Tables::default())?;
     let stepped = rest.into_iter().zip(twins).map(|((id, index, weights), twin)| Before { id, index, weights, twin });
     stepped
         .map(|before| {

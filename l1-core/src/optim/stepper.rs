@@ -16,7 +16,7 @@ use crate::{
     Stationarity,
     certificate::{self, DecayFactors, Subject},
     gradient::Taken,
-    kernel::{self, Hold, OptimizerStep, Source, Work, first_non_finite, master::Master},
+    kernel::{self, Hold, Late, OptimizerStep, Source, Tables, Work, first_non_finite, master::Master},
 };
 
 /// What makes one proximal optimizer different from the next: its parameters, its state, and the step that follows from them.
@@ -115,6 +115,7 @@ pub struct Stepper<M: Method> {
     progress: Vec<(M::Progress, M::Progress)>,
     taken: Taken,
     lost: Lost,
+    tables: Tables,
     steps: u64,
     params: M,
 }
@@ -222,6 +223,19 @@ impl<M: Method> Stepper<M> {
             }
         }
         certificate::certify(regularizer, subjects, grads, params)
+    }
+
+    /// Waits for the last step and returns what it has passed over, if nobody has been told so far.
+    ///
+    /// It is needed on CUDA with [`Guard::InPass`] alone: there a step does not wait for the device, so that its error comes from the next
+    /// step, or from here. Everywhere else a step has said all there is.
+    ///
+    /// # Errors
+    /// [`Error::NonFiniteGradient`] for a step that has passed over coordinates.
+    pub fn finish(&mut self) -> Result<()> {
+        let Some(Late { index, at, value }) = self.tables.take_late()? else { return Ok(()) };
+        let guard = self.params.shared().guard;
+        Err(Error::NonFiniteGradient { path: self.path(index), value, index: at, guard })
     }
 
     /// The variables, each with all that is kept of it.
@@ -335,20 +349,22 @@ impl<M: Method> Stepper<M> {
     fn run(&mut self) -> Result<()> {
         let source = match self.params.shared().guard {
             Guard::Before => {
-                if let Some(index) = kernel::first_with_non_finite_gradient(&self.work)? {
+                if let Some(index) = kernel::first_with_non_finite_gradient(&self.work, &mut self.tables)? {
                     return Err(self.non_finite(index)?);
                 }
                 Source::Checked
             }
             Guard::InPass => Source::Unchecked,
         };
-        let passed_over = kernel::steps(&mut self.work, source)?;
+        let late = self.finish();
+        let passed_over = kernel::steps(&mut self.work, source, &mut self.tables)?;
         self.steps += 1;
         for (progress, work) in self.progress.iter_mut().zip(&self.work) {
             if work.next.is_some() {
                 progress.0 = progress.1;
             }
         }
+        late?;
         match passed_over {
             None => Ok(()),
             Some(index) => Err(self.non_finite(index)?),
@@ -386,7 +402,7 @@ impl<M: Method> Optimizer for Stepper<M> {
         let work = vars.into_iter().map(work).collect::<Result<Vec<_>, Error>>()?;
         let progress = vec![Default::default(); work.len()];
         let lost = Lost::new(work.len());
-        let mut stepper = Self { work, progress, taken, lost, steps: 0, params };
+        let mut stepper = Self { work, progress, taken, lost, tables: Tables::default(), steps: 0, params };
         stepper.look_for_lost_penalties();
         Ok(stepper)
     }

@@ -79,6 +79,15 @@ impl<R: Real, A, F: FnOnce(&dyn OnBlock<R>) -> A> WithCurve<R> for OnTensor<'_, 
     }
 }
 
+/// What the fold leaves of a step that is the same for all entries, times the curve's factor, and the curve's threshold for it; both
+/// rounded to the type of the arithmetic.
+#[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+pub(super) fn one_step<R: Real>(prox: &Prox, step: f64) -> (f64, f64) {
+    let left = Fold::<R>::new(prox).step(R::of(step)) * R::of(prox.weight);
+    let threshold = if left > R::zero() { R::of(prox.phi.threshold(left.wide())) } else { R::zero() };
+    (left.wide(), threshold.wide())
+}
+
 fn split<W: Element, G: Element<Real = W::Real>, const N: usize>(
     threads: Threads,
     to: &dyn Mover<W::Real, N>,

@@ -82,6 +82,23 @@ impl Prox {
     }
 }
 
+/// What is left of a step for the curve of single entries, and the curve's threshold for that; see `elements::one_step`.
+///
+/// * `weight`: how often the curve is charged.
+#[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+pub(in crate::kernel) fn one_step(penalty: &Penalty, step: f64, weight: f64, is_wide: bool) -> (f64, f64) {
+    let prox = Prox {
+        phi: penalty.on_curve(),
+        layout: Layout::Elements,
+        weight,
+        element: penalty.element(),
+        l2: penalty.l2(),
+        positive: penalty.positive(),
+        is_linearized: false,
+    };
+    if is_wide { elements::one_step::<f64>(&prox, step) } else { elements::one_step::<f32>(&prox, step) }
+}
+
 /// Where the groups of a tensor lie, or an error that names its shape.
 pub(in crate::kernel) fn layout(argument: &str, penalty: &Penalty, dims: &[usize]) -> Result<Layout> {
     penalty.layout(dims).map_err(|expected| Error::Grouping {

@@ -149,7 +149,7 @@ L1_FN void gather_powers(const Args& args) {
 
 // The norm of all tensors together from the norm of each, by one block: sorted by size first, for tensors come in another order in every
 // run. `input`: the norms; `other`: room for as many; `charges`: p; `turns`: the largest norm that is let pass, as a double.
-// Output: the norm and the factor that gradients are multiplied by, each as a double and, with mode's bit 8, rounded to float before.
+// Writes the norm to `places` as a double or, with mode's bit 8, as a float, and to `output` the factor of the gradients as a double.
 L1_FN void total(const Args& args) {
     L1_SHARED(double, room, L1_THREADS);
     const double p = from_bits(args.charges), most = from_bits(args.turns);
@@ -175,18 +175,18 @@ L1_FN void total(const Args& args) {
     }
     sum = joined(room, sum, [=](double a, double b) { return join(norming, a, b); });
     if (threadIdx.x != 0) return;
-    double norm = is_unit ? unit * root_for(norming, p, sum) : largest, factor;
+    const double norm = is_unit ? unit * root_for(norming, p, sum) : largest;
+    double factor;
     if (is_narrow) {
         const float narrow = float(norm), by = 1.0f / (narrow + 1e-6f) * float(most);
-        norm = narrow;
+        at<float>(args.places)[0] = narrow;
         factor = by >= 1.0f ? 1.0 : by;
     } else {
         const double by = 1.0 / (norm + 1e-6) * most;
+        at<double>(args.places)[0] = norm;
         factor = by >= 1.0 ? 1.0 : by;
     }
-    at<double>(args.output)[0] = norm;
-    at<double>(args.output)[1] = factor;
-    if (is_narrow) at<float>(args.output + 16)[0] = float(norm);
+    at<double>(args.output)[0] = factor;
 }
 
 // `g ← factor·g`, the factor being a double at `input`. Where it is 1 nothing is written.

@@ -1,0 +1,39 @@
+//! What an optimizer keeps for the kernels of a GPU between its steps; nothing where there are none.
+
+#[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+use super::cuda;
+use crate::Result;
+
+/// The tables of the kernels, and what their last step has left to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+    on_gpu: Option<(cuda::Gpu, cuda::Tables)>,
+}
+
+/// An entry of a gradient that was not finite, in a step that is over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Late {
+    /// Which variable.
+    pub(crate) index: usize,
+    /// Where in its gradient.
+    pub(crate) at: usize,
+    /// What was there.
+    pub(crate) value: f64,
+}
+
+impl Tables {
+    #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+    pub(super) fn on_gpu(&mut self, gpu: &cuda::Gpu) -> &mut cuda::Tables {
+        &mut self.on_gpu.get_or_insert_with(|| (gpu.clone(), cuda::Tables::default())).1
+    }
+
+    /// What the last step has passed over, told once. Waits for that step, if it was one that may have, and for nothing behind it.
+    pub(crate) fn take_late(&mut self) -> Result<Option<Late>> {
+        #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+        if let Some((gpu, tables)) = &mut self.on_gpu {
+            return tables.take_late(gpu);
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,303 @@
+//! The kernels for CUDA, as plain C++ on an emulated GPU, against those of the CPU.
+//!
+//! The tolerances are those that `docs/cuda.md` publishes.
+
+use candle_core::{DType, Device, Tensor, Var};
+use l1_core::{
+    Curve, Grouping, Norm, Penalty,
+    kernel::{self, Source, Step, Work, cpu, emulated},
+};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use crate::{
+    every_step::kernels,
+    models::{bits, flat},
+};
+
+const CURVES: [Curve; 7] =
+    [Curve::L1, Curve::Mcp(3.0), Curve::Scad(3.7), Curve::Log(0.5), Curve::Half, Curve::TwoThirds, Curve::L0];
+
+const DTYPES: [DType; 4] = [DType::F64, DType::F32, DType::BF16, DType::F16];
+
+/// Of every way in which threads share groups: by warps, by blocks, across each other, by the whole grid; and single entries.
+const SHAPES: [(Grouping, &[usize]); 12] = [
+    (Grouping::Element, &[5]),
+    (Grouping::Element, &[1300]),
+    (Grouping::Dim(0), &[21, 7]),
+    (Grouping::Dim(0), &[5, 70]),
+    (Grouping::Dim(1), &[23, 9]),
+    (Grouping::Dim(1), &[4, 5, 3]),
+    (Grouping::Dim(1), &[6, 3, 11]),
+    (Grouping::Kernel, &[4, 3, 3, 3]),
+    (Grouping::Block(3, 2), &[9, 10]),
+    (Grouping::Block(2, 8), &[6, 16]),
+    (Grouping::Whole, &[300]),
+    (Grouping::Whole, &[9000]),
+];
+
+fn wide(dtype: DType) -> DType {
+    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
+}
+
+/// The spacing of numbers near 1.
+fn ulp(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => f64::EPSILON,
+        DType::F32 => f32::EPSILON.into(),
+        DType::BF16 => 2f64.powi(-7),
+        _ => 2f64.powi(-10),
+    }
+}
+
+fn numbers(rng: &mut StdRng, length: usize) -> Vec<f64> {
+    (0..length).map(|_| if rng.random_bool(0.15) { 0.0 } else { rng.random_range(-2.0..2.0) }).collect()
+}
+
+fn tensor(numbers: &[f64], dims: &[usize], dtype: DType) -> Tensor {
+    Tensor::from_slice(numbers, dims, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+}
+
+/// Whether the same formulas are computed in the same order: then the bits are the same. Groups are summed in another order, and the
+/// logarithms and powers of other libraries are rounded otherwise.
+fn is_exact(penalty: &Penalty) -> bool {
+    penalty.group() == Grouping::Element
+        && matches!(penalty.curve(), Curve::L1 | Curve::Mcp(_) | Curve::Scad(_) | Curve::L0)
+}
+
+#[track_caller]
+fn agree(found: &Tensor, expected: &Tensor, is_exact: bool, ulps: f64, what: &str) {
+    if is_exact {
+        assert!(bits(found) == bits(expected), "{what}: {:?} instead of {:?}", flat(found), flat(expected));
+        return;
+    }
+    let allowed = ulps * ulp(found.dtype());
+    for (index, (found, expected)) in flat(found).into_iter().zip(flat(expected)).enumerate() {
+        let is_near = (found - expected).abs() <= allowed * expected.abs().max(1.0);
+        assert!(is_near || (found.is_nan() && expected.is_nan()), "{what}: {found} instead of {expected} at {index}");
+    }
+}
+
+fn penalties(group: Grouping, curve: Curve) -> Vec<Penalty> {
+    let penalty = Penalty::l1(0.3).with_curve(curve).with_group(group);
+    let mut all = vec![penalty, penalty.with_l2(0.2), penalty.with_positive(true).with_l2(0.1)];
+    if group != Grouping::Element {
+        all.push(penalty.with_element(0.1).with_unscaled(true));
+    }
+    all
+}
+
+#[test]
+fn value_subgradient_and_prox_are_those_of_the_cpu() {
+    let rng = &mut StdRng::seed_from_u64(71);
+    for (group, dims) in SHAPES {
+        let length = dims.iter().product();
+        for penalty in CURVES.into_iter().flat_map(|curve| penalties(group, curve)) {
+            for dtype in DTYPES {
+                let what = format!("{penalty}, {dims:?}, {dtype:?}");
+                let w = tensor(&numbers(rng, length), dims, dtype);
+                let (found, expected) =
+                    (emulated::value(&w, &penalty).unwrap().unwrap(), cpu::value(&w, &penalty).unwrap());
+                // Both are sums in f64.
+                assert!(
+                    (found - expected).abs() <= 1e-13 * expected.abs() || found == expected,
+                    "{what}: {found} instead of {expected}"
+                );
+                let subgradient = emulated::subgradient(&w, &penalty).unwrap().unwrap();
+                agree(&subgradient, &kernel::subgradient(&w, &penalty).unwrap(), is_exact(&penalty), 4.0, &what);
+                let steps: Vec<f64> = (0..length).map(|_| rng.random_range(0.0..1.5)).collect();
+                let steps = tensor(&steps, dims, wide(dtype));
+                for step in [Step::Scalar(0.0), Step::Scalar(0.7), Step::Diagonal(&steps)] {
+                    let found = w.force_contiguous().unwrap();
+                    emulated::prox_in_place(&found, &penalty, step).unwrap().unwrap();
+                    agree(&found, &kernel::prox(&w, &penalty, step_of(step)).unwrap(), is_exact(&penalty), 16.0, &what);
+                }
+            }
+        }
+    }
+}
+
+fn step_of(step: Step<'_>) -> Step<'_> {
+    step
+}
+
+#[test]
+fn steps_of_many_tensors_at_once_are_those_of_the_cpu() {
+    let rng = &mut StdRng::seed_from_u64(72);
+    for curve in CURVES {
+        for source in [Source::Checked, Source::Unchecked] {
+            for kind in 0..6 {
+                // Every shape and dtype in one job.
+                let mut pairs = Vec::new();
+                for (group, dims) in SHAPES {
+                    let length = dims.iter().product();
+                    for penalty in penalties(group, curve) {
+                        let (step, states) = kernels(penalty)[kind];
+                        for dtype in DTYPES {
+                            let w = tensor(&numbers(rng, length), dims, dtype);
+                            let g = tensor(&numbers(rng, length), dims, dtype);
+                            let state: Vec<_> = (0..states)
+                                .map(|_| numbers(rng, length).iter().map(|x| x.abs() + 0.1).collect::<Vec<_>>())
+                                .collect();
+                            let work = || {
+                                let state = state
+                                    .iter()
+                                    .map(|state| Var::from_tensor(&tensor(state, dims, wide(dtype))).unwrap());
+                                let var = Var::from_tensor(&w.force_contiguous().unwrap()).unwrap();
+                                Work::new(var, state.collect(), Some((g.clone(), step)))
+                            };
+                            pairs.push((
+                                work(),
+                                work(),
+                                format!("{penalty}, {dims:?}, {dtype:?}, {step:?}"),
+                                is_exact(&penalty),
+                            ));
+                        }
+                    }
+                }
+                let (mut ours, theirs): (Vec<_>, Vec<_>) =
+                    pairs.into_iter().map(|(a, b, what, is_exact)| (a, (b, what, is_exact))).unzip();
+                assert_eq!(emulated::steps(&mut ours, source, 1).unwrap(), None);
+                for (ours, (theirs, what, is_exact)) in ours.iter().zip(theirs) {
+                    cpu::step(&theirs, source).unwrap();
+                    agree(&ours.var, &theirs.var, is_exact, 32.0, &what);
+                    for (ours, theirs) in ours.state.iter().zip(&theirs.state) {
+                        agree(ours, theirs, true, 0.0, &what);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_that_are_not_finite_are_passed_over_as_on_the_cpu() {
+    let rng = &mut StdRng::seed_from_u64(73);
+    for (group, dims) in SHAPES {
+        let length: usize = dims.iter().product();
+        for curve in [Curve::L1, Curve::Mcp(3.0), Curve::Half] {
+            let penalty = Penalty::l1(0.3).with_curve(curve).with_group(group).with_l2(0.1);
+            for dtype in DTYPES {
+                for (step, states) in kernels(penalty) {
+                    let w = tensor(&numbers(rng, length), dims, dtype);
+                    let mut g = numbers(rng, length);
+                    for (at, bad) in
+                        [(length - 1, f64::NAN), (length / 2, f64::NEG_INFINITY), (length / 2 + 1, f64::INFINITY)]
+                    {
+                        g[at] = bad;
+                    }
+                    let state: Vec<_> = (0..states)
+                        .map(|_| numbers(rng, length).iter().map(|x| x.abs() + 0.1).collect::<Vec<_>>())
+                        .collect();
+                    let work = || {
+                        let state =
+                            state.iter().map(|state| Var::from_tensor(&tensor(state, dims, wide(dtype))).unwrap());
+                        let var = Var::from_tensor(&w.force_contiguous().unwrap()).unwrap();
+                        Work::new(var, state.collect(), Some((tensor(&g, dims, dtype), step)))
+                    };
+                    let (mut ours, theirs) = ([work()], work());
+                    let what = format!("{penalty}, {dims:?}, {dtype:?}, {step:?}");
+                    let found = emulated::steps(&mut ours, Source::Unchecked, 1).unwrap();
+                    assert_eq!(found, Some((0, length / 2, f64::NEG_INFINITY)), "{what}");
+                    assert!(cpu::step(&theirs, Source::Unchecked).unwrap());
+                    agree(&ours[0].var, &theirs.var, is_exact(&penalty), 32.0, &what);
+                    for (ours, theirs) in ours[0].state.iter().zip(&theirs.state) {
+                        agree(ours, theirs, is_exact(&penalty), 32.0, &what);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn counts_norms_and_clipping_are_those_of_the_cpu() {
+    let rng = &mut StdRng::seed_from_u64(74);
+    for length in [1, 15, 513, 5000] {
+        for dtype in DTYPES {
+            let w = tensor(&numbers(rng, length), &[length], dtype);
+            let (found, expected) = (emulated::counts(&w).unwrap(), cpu::counts(&w).unwrap());
+            assert_eq!(found.zeros, expected.zeros);
+            assert!((found.l1_norm - expected.l1_norm).abs() <= 1e-13 * expected.l1_norm);
+            for norm in [Norm::L1, Norm::L2, Norm::Inf, Norm::P(3.5)] {
+                let expected = cpu::norm(&w, norm).unwrap();
+                let found = emulated::clip(&[w.force_contiguous().unwrap()], norm, f64::INFINITY).unwrap();
+                assert!(
+                    (found - expected).abs() <= 1e-13 * expected,
+                    "{norm:?}, {dtype:?}: {found} instead of {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn many_gradients_are_clipped_by_their_common_norm_whatever_their_order() {
+    let rng = &mut StdRng::seed_from_u64(75);
+    let tensors: Vec<_> = (0..40).map(|k| tensor(&numbers(rng, 7 * k + 1), &[7 * k + 1], DTYPES[k % 4])).collect();
+    let squares: f64 = tensors.iter().flat_map(flat).map(|x| x * x).sum();
+    let clipped = |order: Vec<&Tensor>| {
+        let own: Vec<_> = order.iter().map(|tensor| tensor.force_contiguous().unwrap()).collect();
+        (emulated::clip(&own, Norm::L2, 3.0).unwrap(), own)
+    };
+    let (norm, own) = clipped(tensors.iter().collect());
+    assert!((norm - squares.sqrt()).abs() <= 1e-12 * norm);
+    for (before, after) in tensors.iter().zip(&own) {
+        for (before, after) in flat(before).into_iter().zip(flat(after)) {
+            let expected = before * 3.0 / (norm + 1e-6);
+            assert!(
+                (after - expected).abs() <= ulp(own[3].dtype()).max(2f64.powi(-8)) * expected.abs(),
+                "{after} {expected}"
+            );
+        }
+    }
+    // Dtypes are measured one after the other; within each the order does not count.
+    let (reversed, _) = clipped(tensors.iter().rev().collect());
+    assert_eq!(norm.to_bits(), reversed.to_bits());
+}
+
+#[test]
+fn extreme_norms_neither_overflow_nor_vanish() {
+    for (value, dtype) in [(1e200, DType::F64), (1e-200, DType::F64), (1e30, DType::F32), (1e-30, DType::F32)] {
+        let x = tensor(&[3.0 * value, -4.0 * value, 0.0], &[3], dtype);
+        for (norm, expected) in [(Norm::L2, 5.0), (Norm::P(3.0), 91f64.cbrt()), (Norm::L1, 7.0), (Norm::Inf, 4.0)] {
+            let found = emulated::clip(std::slice::from_ref(&x), norm, f64::INFINITY).unwrap();
+            assert!((found / value - expected).abs() <= 1e-6, "{norm:?} {value}: {found}");
+        }
+    }
+    let zeros = tensor(&[0.0; 3], &[3], DType::F64);
+    assert_eq!(emulated::clip(&[zeros], Norm::L2, f64::INFINITY).unwrap(), 0.0);
+    for bad in [f64::NAN, f64::INFINITY] {
+        let x = tensor(&[1.0, bad], &[2], DType::F64);
+        for norm in [Norm::L2, Norm::P(3.0), Norm::L1, Norm::Inf] {
+            let found = emulated::clip(&[x.force_contiguous().unwrap()], norm, f64::INFINITY).unwrap();
+            assert_eq!(found.is_nan(), bad.is_nan(), "{norm:?}: {found}");
+            assert!(!found.is_finite());
+        }
+    }
+}
+
+#[test]
+fn subgradients_are_added_to_many_gradients_at_once() {
+    let rng = &mut StdRng::seed_from_u64(76);
+    let mut work = Vec::new();
+    for (group, dims) in SHAPES {
+        let length = dims.iter().product();
+        for curve in [Curve::L1, Curve::Scad(3.7), Curve::Log(0.5)] {
+            for dtype in DTYPES {
+                let penalty = Penalty::l1(0.3).with_curve(curve).with_group(group).with_l2(0.2);
+                work.push((
+                    tensor(&numbers(rng, length), dims, dtype),
+                    tensor(&numbers(rng, length), dims, dtype),
+                    penalty,
+                ));
+            }
+        }
+    }
+    let jobs: Vec<_> = work.iter().map(|(g, w, penalty)| (g.force_contiguous().unwrap(), w, *penalty)).collect();
+    assert!(emulated::add_subgradients(&jobs).unwrap().is_empty());
+    for ((found, ..), (g, w, penalty)) in jobs.iter().zip(&work) {
+        let expected = g.force_contiguous().unwrap();
+        cpu::add_subgradient(&expected, w, penalty).unwrap();
+        agree(found, &expected, is_exact(penalty), 4.0, &format!("{penalty}, {:?}, {:?}", w.dims(), w.dtype()));
+    }
+}
