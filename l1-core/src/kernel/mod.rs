@@ -320,10 +320,28 @@ pub(crate) fn first_with_non_finite_gradient(work: &[Work], tables: &mut Tables)
 
 /// The penalties of many tensors, in their order.
 pub(crate) fn values(tensors: &[(&Tensor, Penalty)]) -> Result<Vec<f64>> {
+    #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+    if let Some(gpu) = cuda::of_all(tensors.iter().map(|(w, _)| *w)) {
+        return values_on_gpu(&gpu, tensors);
+    }
     if tensors.iter().all(|(w, _)| on_cpu(w)) {
         return many::values(tensors);
     }
     tensors.iter().map(|(w, penalty)| value(w, penalty)).collect()
+}
+
+/// All of them before the host waits, once.
+#[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
+fn values_on_gpu(gpu: &Gpu, tensors: &[(&Tensor, Penalty)]) -> Result<Vec<f64>> {
+    let mut values = Vec::with_capacity(tensors.len());
+    for (w, penalty) in tensors {
+        let w = w.detach().contiguous()?;
+        values.push(match cuda::omega(gpu, &w, penalty, DType::F64)? {
+            Some(value) => value,
+            None => Tensor::new(composed::value(&w, penalty)?, w.device())?,
+        });
+    }
+    Ok(if values.is_empty() { Vec::new() } else { Tensor::stack(&values, 0)?.to_vec1()? })
 }
 
 /// Zeros and `‖w‖₁` of one tensor.

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    fleet::{Fleet, Ship},
+    batch::{Batch, Operand},
     gpu::{Gpu, Memory, Module, Together},
     table::{Args, Charge},
 };
@@ -32,7 +32,7 @@ impl From<Norm> for Norming {
 /// Gradients that are measured together, and multiplied by a factor later.
 #[derive(Debug)]
 pub(crate) struct Measured {
-    fleets: Vec<Fleet>,
+    batches: Vec<Batch>,
     /// The factor, as f64.
     factor: Memory,
 }
@@ -49,7 +49,7 @@ pub(crate) fn measure(
 ) -> Result<(Tensor, Measured)> {
     let p = norm.p().to_bits();
     let norming = Norming::from(norm);
-    let mut fleets = Vec::new();
+    let mut batches = Vec::new();
     let norms = gpu.zeros(8 * tensors.len())?;
     let mut number = 0;
     for kind in [DType::F32, DType::F64, DType::BF16, DType::F16] {
@@ -58,24 +58,24 @@ pub(crate) fn measure(
         if of_kind.is_empty() {
             continue;
         }
-        let ships: Vec<_> = of_kind.iter().map(|tensor| Ship::alone(tensor)).collect();
-        let mut fleet = Fleet::new(gpu, &ships)?;
+        let operands: Vec<_> = of_kind.iter().map(|tensor| Operand::alone(tensor)).collect();
+        let mut batch = Batch::new(gpu, &operands)?;
         for tensor in of_kind {
-            fleet.push(gpu.address(tensor)?, 0, Charge::default());
+            batch.push(gpu.address(tensor)?, 0, Charge::default());
         }
-        fleet.send(gpu)?;
+        batch.send(gpu)?;
         let output = norms.address(gpu) + 8 * number as u64;
         // In f64 no square of an f32 overflows or vanishes.
         let is_scaled = norming == Norming::Powers || (norming == Norming::Squares && kind == DType::F64);
         if is_scaled {
-            let units = gpu.zeros(8 * fleet.number)?;
-            of_fleet(gpu, &fleet, (Norming::Largest, p), 0, units.address(gpu))?;
-            of_fleet(gpu, &fleet, (norming, p), units.address(gpu), output)?;
+            let units = gpu.zeros(8 * batch.number)?;
+            of_batch(gpu, &batch, (Norming::Largest, p), 0, units.address(gpu))?;
+            of_batch(gpu, &batch, (norming, p), units.address(gpu), output)?;
         } else {
-            of_fleet(gpu, &fleet, (norming, p), 0, output)?;
+            of_batch(gpu, &batch, (norming, p), 0, output)?;
         }
-        number += fleet.number;
-        fleets.push(fleet);
+        number += batch.number;
+        batches.push(batch);
     }
     let sorted = gpu.zeros(8 * tensors.len())?;
     let (total, factor) = (Tensor::zeros((), dtype, device)?, gpu.zeros(8)?);
@@ -92,34 +92,34 @@ pub(crate) fn measure(
         ..Args::default()
     };
     gpu.launch(Module::Sums, "total", 1, Together::No, &args)?;
-    Ok((total, Measured { fleets, factor }))
+    Ok((total, Measured { batches, factor }))
 }
 
-/// The norm of each tensor of a fleet.
-fn of_fleet(gpu: &Gpu, fleet: &Fleet, (norming, p): (Norming, u64), units: u64, output: u64) -> Result<()> {
-    let parts = gpu.zeros(8 * fleet.chunks.count)?;
-    let args = Args { input: p, other: units, output: parts.address(gpu), mode: norming as u32, ..fleet.args(gpu) };
-    fleet.on_chunks(gpu, Module::Sums, "powers", args)?;
-    let first = gpu.upload(&fleet.chunks.first)?;
+/// The norm of each tensor of a batch.
+fn of_batch(gpu: &Gpu, batch: &Batch, (norming, p): (Norming, u64), units: u64, output: u64) -> Result<()> {
+    let parts = gpu.zeros(8 * batch.chunks.count)?;
+    let args = Args { input: p, other: units, output: parts.address(gpu), mode: norming as u32, ..batch.args(gpu) };
+    batch.on_chunks(gpu, Module::Sums, "powers", args)?;
+    let first = gpu.upload(&batch.chunks.first)?;
     let args = Args {
         input: parts.address(gpu),
         other: first.address(gpu),
         charges: p,
         turns: units,
         output,
-        count: fleet.number as u64,
+        count: batch.number as u64,
         mode: norming as u32,
         ..Args::default()
     };
-    gpu.launch(Module::Sums, "gather_powers", fleet.number, Together::No, &args)
+    gpu.launch(Module::Sums, "gather_powers", batch.number, Together::No, &args)
 }
 
 impl Measured {
     /// Multiplies the gradients by the factor, in place; one launch for each dtype.
     pub(crate) fn scale(&self, gpu: &Gpu) -> Result<()> {
-        for fleet in &self.fleets {
-            let args = Args { input: self.factor.address(gpu), ..fleet.args(gpu) };
-            fleet.on_chunks(gpu, Module::Sums, "scale", args)?;
+        for batch in &self.batches {
+            let args = Args { input: self.factor.address(gpu), ..batch.args(gpu) };
+            batch.on_chunks(gpu, Module::Sums, "scale", args)?;
         }
         Ok(())
     }

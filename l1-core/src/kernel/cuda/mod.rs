@@ -8,7 +8,7 @@
 //! | `gpu.rs` | memory, addresses and launches, of either |
 //! | `nvidia.rs` | NVIDIA's, through candle |
 //! | `table.rs`, `bytes.rs` | the structures that kernels are told things by |
-//! | `fleet.rs` | tensors that one kernel works on together |
+//! | `batch.rs` | tensors that one kernel works on together |
 //! | `steps.rs`, `flags.rs` | the step of an optimizer, and gradients that are not finite |
 //! | `proxes.rs`, `sums.rs`, `clip.rs` | the other operations |
 //!
@@ -16,12 +16,12 @@
 
 use candle_core::Tensor;
 
+mod batch;
 mod bytes;
 mod clip;
 #[cfg(feature = "emulated-cuda")]
 pub mod emulated;
 mod flags;
-mod fleet;
 mod gpu;
 #[cfg(feature = "cuda")]
 mod nvidia;

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::{
-    fleet::{Fleet, Ship, place},
+    batch::{Batch, Operand, place},
     gpu::{Gpu, Memory, Module},
     sums::{layout_of, norms},
     table::{Args, Charge, Optimizer, Place},
@@ -29,28 +29,28 @@ pub(in crate::kernel) fn prox_in_place(gpu: &Gpu, w: &Tensor, penalty: &Penalty,
         Layout::Groups(groups) => Some(groups),
         _ => None,
     };
-    let mut fleet = Fleet::new(gpu, &[Ship { groups, ..Ship::alone(w) }])?;
+    let mut batch = Batch::new(gpu, &[Operand { groups, ..Operand::alone(w) }])?;
     let (g, number, optimizer) = match step {
         Step::Scalar(step) => (gpu.address(w)?, Some(step), Optimizer::Stay),
         Step::Diagonal(steps) => (gpu.address(steps)?, None, Optimizer::StayInMetric),
     };
-    fleet.push(g, 0, Charge::of_prox(penalty, layout, number, w.dtype() == DType::F64));
-    fleet.send(gpu)?;
-    let args = fleet.args(gpu);
+    batch.push(g, 0, Charge::of_prox(penalty, layout, number, w.dtype() == DType::F64));
+    batch.send(gpu)?;
+    let args = batch.args(gpu);
     match layout {
-        Layout::Groups(_) => fleet.on_groups(gpu, "groups", args)?,
-        _ if proximal::is_plain(penalty, layout) => fleet.on_chunks(gpu, Module::Steps, optimizer.kernel(), args)?,
-        _ => fleet.on_chunks(gpu, Module::Curves, "curve", args)?,
+        Layout::Groups(_) => batch.on_groups(gpu, "groups", args)?,
+        _ if proximal::is_plain(penalty, layout) => batch.on_chunks(gpu, Module::Steps, optimizer.kernel(), args)?,
+        _ => batch.on_chunks(gpu, Module::Curves, "curve", args)?,
     }
     Ok(Some(()))
 }
 
 /// What a subgradient is made of beside the weights: its place, with the norms of the groups.
 fn with_norms(gpu: &Gpu, w: &Tensor, layout: Layout) -> Result<(Place, Option<Memory>)> {
-    let ship = Ship::alone(w);
-    let alone = place(gpu, &ship)?;
+    let operand = Operand::alone(w);
+    let alone = place(gpu, &operand)?;
     let Layout::Groups(groups) = layout else { return Ok((alone, None)) };
-    let norms = norms(gpu, &Ship { groups: Some(groups), ..ship }, groups)?;
+    let norms = norms(gpu, &Operand { groups: Some(groups), ..operand }, groups)?;
     let place = Place { state: [norms.address(gpu), 0, 0], ..alone };
     Ok((place.with_groups(Some(groups)), Some(norms)))
 }
@@ -76,10 +76,10 @@ pub(in crate::kernel) fn add_subgradients(gpu: &Gpu, work: &[(Tensor, &Tensor, P
         if places.is_empty() {
             continue;
         }
-        let mut fleet = Fleet::of_places(gpu, dtype, &places, None)?;
-        lines.into_iter().for_each(|(g, charge)| fleet.push(g, 0, charge));
-        fleet.send(gpu)?;
-        fleet.on_chunks(gpu, Module::Curves, "subgradient", fleet.args(gpu))?;
+        let mut batch = Batch::of_places(gpu, dtype, &places, None)?;
+        lines.into_iter().for_each(|(g, charge)| batch.push(g, 0, charge));
+        batch.send(gpu)?;
+        batch.on_chunks(gpu, Module::Curves, "subgradient", batch.args(gpu))?;
     }
     Ok(elsewhere)
 }
@@ -106,11 +106,11 @@ pub(in crate::kernel) fn subgradient(
     let (place, norms) = with_norms(gpu, w, layout)?;
     let [of_norms, ..] = place.state;
     let place = Place { state: [of_norms, gpu.address(&result)?, 0], ..place };
-    let mut fleet = Fleet::of_places(gpu, w.dtype(), &[place], None)?;
-    fleet.push(0, 0, Charge::new(penalty, layout, 1.0, Approach::Exact));
-    fleet.send(gpu)?;
-    let args = Args { other: gpu.address(&factor)?, ..fleet.args(gpu) };
-    fleet.on_chunks(gpu, Module::Curves, "subgradient", args)?;
+    let mut batch = Batch::of_places(gpu, w.dtype(), &[place], None)?;
+    batch.push(0, 0, Charge::new(penalty, layout, 1.0, Approach::Exact));
+    batch.send(gpu)?;
+    let args = Args { other: gpu.address(&factor)?, ..batch.args(gpu) };
+    batch.on_chunks(gpu, Module::Curves, "subgradient", args)?;
     drop(norms);
     Ok(Some(result))
 }

@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor};
 
 use super::{
+    batch::{Batch, Operand, Sharing},
     flags::{Bad, Flags},
-    fleet::{Fleet, Sharing, Ship},
     gpu::{Gpu, Module},
     table::{Charge, Optimizer},
 };
@@ -44,19 +44,21 @@ struct Kind {
 pub(in crate::kernel) struct Tables {
     /// How each variable is stepped, if it is.
     kinds: Vec<Option<Kind>>,
-    squadrons: Vec<Squadron>,
+    lots: Vec<Lot>,
     /// Whether a step has passed over gradients that nobody has asked for yet.
     is_late: bool,
 }
 
 /// The variables of one class.
 #[derive(Debug)]
-struct Squadron {
+struct Lot {
     class: Class,
-    fleet: Fleet,
+    batch: Batch,
     /// Where they stand among all.
     members: Vec<usize>,
     flags: Flags,
+    /// Whether the lines of this step have been sent already, to look through its gradients.
+    is_sent: bool,
 }
 
 fn layout_of(work: &Work, step: &OptimizerStep) -> Result<Layout> {
@@ -94,8 +96,8 @@ impl Tables {
                 classes.push(*class);
             }
         }
-        let squadron = |class| Squadron::new(gpu, class, &kinds, work);
-        self.squadrons = classes.into_iter().map(squadron).collect::<Result<_>>()?;
+        let lot = |class| Lot::new(gpu, class, &kinds, work);
+        self.lots = classes.into_iter().map(lot).collect::<Result<_>>()?;
         self.kinds = kinds;
         Ok(())
     }
@@ -103,12 +105,17 @@ impl Tables {
     /// The first variable whose gradient is not finite. Waits for the device.
     pub(crate) fn first_with_non_finite_gradient(&mut self, gpu: &Gpu, work: &[Work]) -> Result<Option<Late>> {
         self.prepare(gpu, work)?;
-        for squadron in &mut self.squadrons {
-            squadron.find(gpu, work)?;
+        for lot in &mut self.lots {
+            lot.find(gpu, work)?;
         }
         let mut first = None;
-        for squadron in &mut self.squadrons {
-            first = earlier(first, squadron.found(gpu)?);
+        for lot in &mut self.lots {
+            first = earlier(first, lot.found(gpu)?);
+            lot.is_sent = true;
+        }
+        if first.is_some() {
+            // There will be no such step.
+            self.lots.iter_mut().for_each(|lot| lot.is_sent = false);
         }
         Ok(first)
     }
@@ -117,11 +124,11 @@ impl Tables {
     pub(crate) fn steps(&mut self, gpu: &Gpu, work: &[Work], source: Source) -> Result<Vec<usize>> {
         self.prepare(gpu, work)?;
         let mut elsewhere = Vec::new();
-        for squadron in &mut self.squadrons {
-            if squadron.class == Class::Elsewhere {
-                elsewhere.extend_from_slice(&squadron.members);
+        for lot in &mut self.lots {
+            if lot.class == Class::Elsewhere {
+                elsewhere.extend_from_slice(&lot.members);
             } else {
-                squadron.step(gpu, work, source)?;
+                lot.step(gpu, work, source)?;
             }
         }
         self.is_late = source == Source::Unchecked;
@@ -134,9 +141,9 @@ impl Tables {
             return Ok(None);
         }
         let mut first = None;
-        for squadron in &mut self.squadrons {
-            if squadron.class != Class::Elsewhere {
-                first = earlier(first, squadron.late(gpu)?);
+        for lot in &mut self.lots {
+            if lot.class != Class::Elsewhere {
+                first = earlier(first, lot.late(gpu)?);
             }
         }
         Ok(first)
@@ -150,52 +157,60 @@ fn earlier(a: Option<Late>, b: Option<Late>) -> Option<Late> {
     }
 }
 
-impl Squadron {
+impl Lot {
     fn new(gpu: &Gpu, class: Class, kinds: &[Option<Kind>], work: &[Work]) -> Result<Self> {
         let of_class = kinds.iter().enumerate().filter_map(|(index, kind)| Some((index, (*kind)?)));
         let of_class: Vec<_> = of_class.filter(|(_, kind)| kind.class == class).collect();
-        let ships: Vec<_> = of_class.iter().map(|(index, kind)| ship(&work[*index], kind.groups)).collect();
-        let fleet = Fleet::new(gpu, &ships)?;
+        let operands: Vec<_> = of_class.iter().map(|(index, kind)| operand(&work[*index], kind.groups)).collect();
+        let batch = Batch::new(gpu, &operands)?;
         let flags = Flags::new(gpu, of_class.len())?;
-        Ok(Self { class, fleet, members: of_class.into_iter().map(|(index, _)| index).collect(), flags })
+        Ok(Self {
+            class,
+            batch,
+            members: of_class.into_iter().map(|(index, _)| index).collect(),
+            flags,
+            is_sent: false,
+        })
     }
 
     /// The gradients, penalties and numbers of this step.
     fn refresh(&mut self, gpu: &Gpu, work: &[Work]) -> Result<()> {
-        self.fleet.begin();
+        self.batch.begin();
         for index in &self.members {
             let work = &work[*index];
             let Some((grad, step)) = &work.next else { continue };
             let optimizer = Optimizer::of(step, work.state.len()).ok_or_else(cpu::wrong_state)?;
             let is_wide = work.var.dtype() == DType::F64;
             let charge = Charge::of_step(step, layout_of(work, step)?, optimizer, is_wide);
-            self.fleet.push(gpu.address(grad)?, work.hold.into(), charge);
+            self.batch.push(gpu.address(grad)?, work.hold.into(), charge);
         }
-        self.fleet.send(gpu)
+        self.batch.send(gpu)
     }
 
     fn find(&mut self, gpu: &Gpu, work: &[Work]) -> Result<()> {
         self.refresh(gpu, work)?;
         self.flags.clear(gpu)?;
-        self.fleet.on_chunks(gpu, Module::Sums, "find", self.flags.args(gpu, self.fleet.args(gpu)))
+        self.batch.on_chunks(gpu, Module::Sums, "find", self.flags.args(gpu, self.batch.args(gpu)))
     }
 
     fn step(&mut self, gpu: &Gpu, work: &[Work], source: Source) -> Result<()> {
-        self.refresh(gpu, work)?;
-        let mut args = self.fleet.args(gpu);
+        if !std::mem::take(&mut self.is_sent) {
+            self.refresh(gpu, work)?;
+        }
+        let mut args = self.batch.args(gpu);
         if source == Source::Unchecked {
             self.flags.clear(gpu)?;
             args = self.flags.args(gpu, args);
         }
         match self.class {
-            Class::Plain(optimizer, _) => self.fleet.on_chunks(gpu, Module::Steps, optimizer.kernel(), args)?,
-            Class::Curve(_) => self.fleet.on_chunks(gpu, Module::Curves, "curve", args)?,
+            Class::Plain(optimizer, _) => self.batch.on_chunks(gpu, Module::Steps, optimizer.kernel(), args)?,
+            Class::Curve(_) => self.batch.on_chunks(gpu, Module::Curves, "curve", args)?,
             Class::Groups(..) => {
                 if source == Source::Unchecked {
                     // A group is moved as a whole or not at all.
-                    self.fleet.on_chunks(gpu, Module::Sums, "find", args)?;
+                    self.batch.on_chunks(gpu, Module::Sums, "find", args)?;
                 }
-                self.fleet.on_groups(gpu, "groups", args)?;
+                self.batch.on_groups(gpu, "groups", args)?;
             }
             Class::Elsewhere => {}
         }
@@ -217,8 +232,8 @@ impl Squadron {
     }
 }
 
-fn ship(work: &Work, groups: Option<Groups>) -> Ship<'_> {
+fn operand(work: &Work, groups: Option<Groups>) -> Operand<'_> {
     let copy = work.master.as_ref().map(|master| master.weights().as_tensor());
     let state = work.state.iter().map(|state| -> &Tensor { state }).collect();
-    Ship { w: &work.var, copy, state, groups }
+    Operand { w: &work.var, copy, state, groups }
 }

@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor};
 
 use super::{
+    batch::{Batch, Operand, Sharing, place},
     flags::{Bad, Flags},
-    fleet::{Fleet, Sharing, Ship, place},
     gpu::{Gpu, Memory, Module, Together},
     table::{Args, Charge, Place, Sums},
 };
@@ -25,41 +25,41 @@ pub(super) fn layout_of(w: &Tensor, penalty: &Penalty) -> Result<Option<Layout>>
     }
 }
 
-/// The sums of every tensor of a fleet whose lines have been sent.
-pub(super) fn sums(gpu: &Gpu, fleet: &Fleet) -> Result<Memory> {
-    let parts = gpu.zeros(fleet.chunks.count * size_of::<Sums>())?;
-    let all = gpu.zeros(fleet.number * size_of::<Sums>())?;
-    fleet.on_chunks(gpu, Module::Sums, "sums", Args { output: parts.address(gpu), ..fleet.args(gpu) })?;
-    let first = gpu.upload(&fleet.chunks.first)?;
+/// The sums of every tensor of a batch whose lines have been sent.
+pub(super) fn sums(gpu: &Gpu, batch: &Batch) -> Result<Memory> {
+    let parts = gpu.zeros(batch.chunks.count * size_of::<Sums>())?;
+    let all = gpu.zeros(batch.number * size_of::<Sums>())?;
+    batch.on_chunks(gpu, Module::Sums, "sums", Args { output: parts.address(gpu), ..batch.args(gpu) })?;
+    let first = gpu.upload(&batch.chunks.first)?;
     let args = Args {
         input: parts.address(gpu),
         other: first.address(gpu),
         output: all.address(gpu),
-        count: fleet.number as u64,
+        count: batch.number as u64,
         ..Args::default()
     };
-    gpu.launch(Module::Sums, "gather_sums", fleet.number, Together::No, &args)?;
+    gpu.launch(Module::Sums, "gather_sums", batch.number, Together::No, &args)?;
     Ok(all)
 }
 
 /// The norms of a tensor's groups, as f64 in the memory of the device.
-pub(super) fn norms(gpu: &Gpu, ship: &Ship<'_>, groups: Groups) -> Result<Memory> {
+pub(super) fn norms(gpu: &Gpu, operand: &Operand<'_>, groups: Groups) -> Result<Memory> {
     let norms = gpu.zeros(8 * groups.number())?;
-    let place = Place { state: [norms.address(gpu), 0, 0], ..place(gpu, ship)? };
-    let mut fleet = Fleet::of_places(gpu, ship.w.dtype(), &[place], Some(Sharing::of(groups, gpu)))?;
-    fleet.push(place.w, 0, Charge::default());
-    fleet.send(gpu)?;
-    fleet.on_groups(gpu, "norms", fleet.args(gpu))?;
+    let place = Place { state: [norms.address(gpu), 0, 0], ..place(gpu, operand)? };
+    let mut batch = Batch::of_places(gpu, operand.w.dtype(), &[place], Some(Sharing::of(groups, gpu)))?;
+    batch.push(place.w, 0, Charge::default());
+    batch.send(gpu)?;
+    batch.on_groups(gpu, "norms", batch.args(gpu))?;
     Ok(norms)
 }
 
 /// The sums over numbers of the device, f64 each.
 fn sums_of_memory(gpu: &Gpu, numbers: &Memory, count: usize, charge: Charge) -> Result<Memory> {
     let place = Place { w: numbers.address(gpu), length: count as u64, ..Place::default() };
-    let mut fleet = Fleet::of_places(gpu, DType::F64, &[place], None)?;
-    fleet.push(place.w, 0, charge);
-    fleet.send(gpu)?;
-    sums(gpu, &fleet)
+    let mut batch = Batch::of_places(gpu, DType::F64, &[place], None)?;
+    batch.push(place.w, 0, charge);
+    batch.send(gpu)?;
+    sums(gpu, &batch)
 }
 
 /// `Ω(w)` as a scalar tensor in f64 or f32. The host does not wait. `None` where it has no kernel.
@@ -69,13 +69,13 @@ pub(in crate::kernel) fn omega(gpu: &Gpu, w: &Tensor, penalty: &Penalty, dtype: 
     if w.elem_count() == 0 {
         return Ok(Some(result));
     }
-    let mut fleet = Fleet::new(gpu, &[Ship::alone(w)])?;
-    fleet.push(0, 0, Charge::new(penalty, layout, 1.0, Approach::Exact));
-    fleet.send(gpu)?;
-    let of_entries = sums(gpu, &fleet)?;
+    let mut batch = Batch::new(gpu, &[Operand::alone(w)])?;
+    batch.push(0, 0, Charge::new(penalty, layout, 1.0, Approach::Exact));
+    batch.send(gpu)?;
+    let of_entries = sums(gpu, &batch)?;
     let mut of_groups = None;
     if let Layout::Groups(groups) = layout {
-        let norms = norms(gpu, &Ship { groups: Some(groups), ..Ship::alone(w) }, groups)?;
+        let norms = norms(gpu, &Operand { groups: Some(groups), ..Operand::alone(w) }, groups)?;
         let curve = Charge::new(penalty, Layout::Elements, 1.0, Approach::Exact).curved();
         of_groups = Some(sums_of_memory(gpu, &norms, groups.number(), curve)?);
     }
@@ -84,7 +84,7 @@ pub(in crate::kernel) fn omega(gpu: &Gpu, w: &Tensor, penalty: &Penalty, dtype: 
         other: of_groups.as_ref().map_or(0, |sums| sums.address(gpu)),
         output: gpu.address(&result)?,
         mode: u32::from(dtype == DType::F32),
-        ..fleet.args(gpu)
+        ..batch.args(gpu)
     };
     gpu.launch(Module::Sums, "omega", 1, Together::No, &args)?;
     Ok(Some(result))
@@ -100,18 +100,18 @@ pub(in crate::kernel) fn counts(gpu: &Gpu, w: &Tensor) -> Result<Counts> {
     if w.elem_count() == 0 {
         return Ok(Counts::default());
     }
-    let mut fleet = Fleet::new(gpu, &[Ship::alone(w)])?;
-    fleet.push(0, 0, Charge::default());
-    fleet.send(gpu)?;
-    let sums = sums(gpu, &fleet)?.read::<Sums>(gpu, 1)?;
+    let mut batch = Batch::new(gpu, &[Operand::alone(w)])?;
+    batch.push(0, 0, Charge::default());
+    batch.send(gpu)?;
+    let sums = sums(gpu, &batch)?.read::<Sums>(gpu, 1)?;
     let Sums { zeros, abs, .. } = sums.first().copied().unwrap_or_default();
     Ok(Counts { zeros: zeros as usize, l1_norm: abs })
 }
 
 /// How many groups of a tensor are 0.
 pub(in crate::kernel) fn zero_groups(gpu: &Gpu, w: &Tensor, groups: Groups) -> Result<usize> {
-    let ship = Ship { groups: Some(groups), ..Ship::alone(w) };
-    let norms = norms(gpu, &ship, groups)?;
+    let operand = Operand { groups: Some(groups), ..Operand::alone(w) };
+    let norms = norms(gpu, &operand, groups)?;
     let sums = sums_of_memory(gpu, &norms, groups.number(), Charge::default())?.read::<Sums>(gpu, 1)?;
     Ok(sums.first().map_or(0, |sums| sums.zeros as usize))
 }
@@ -121,11 +121,11 @@ pub(in crate::kernel) fn first_non_finite(gpu: &Gpu, tensor: &Tensor) -> Result<
     if tensor.elem_count() == 0 {
         return Ok(None);
     }
-    let mut fleet = Fleet::new(gpu, &[Ship::alone(tensor)])?;
-    fleet.push(gpu.address(tensor)?, 0, Charge::default());
-    fleet.send(gpu)?;
+    let mut batch = Batch::new(gpu, &[Operand::alone(tensor)])?;
+    batch.push(gpu.address(tensor)?, 0, Charge::default());
+    batch.send(gpu)?;
     let flags = Flags::new(gpu, 1)?;
-    fleet.on_chunks(gpu, Module::Sums, "find", flags.args(gpu, fleet.args(gpu)))?;
+    batch.on_chunks(gpu, Module::Sums, "find", flags.args(gpu, batch.args(gpu)))?;
     let found = flags.read(gpu)?;
     Ok(found.first().and_then(|flag| Bad::of(*flag)).map(|Bad { at, value }| (at, value)))
 }

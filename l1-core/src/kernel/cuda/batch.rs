@@ -52,9 +52,9 @@ impl Sharing {
     }
 }
 
-/// One tensor of a fleet.
+/// One tensor of a batch.
 #[derive(Clone, Debug)]
-pub(super) struct Ship<'t> {
+pub(super) struct Operand<'t> {
     pub(super) w: &'t Tensor,
     /// The f32 copy that is stepped in its place.
     pub(super) copy: Option<&'t Tensor>,
@@ -63,7 +63,7 @@ pub(super) struct Ship<'t> {
     pub(super) groups: Option<Groups>,
 }
 
-impl<'t> Ship<'t> {
+impl<'t> Operand<'t> {
     pub(super) fn alone(w: &'t Tensor) -> Self {
         Self { w, copy: None, state: Vec::new(), groups: None }
     }
@@ -91,7 +91,7 @@ impl Jobs {
 
 /// Tensors of one dtype with their table on the device.
 #[derive(Debug)]
-pub(super) struct Fleet {
+pub(super) struct Batch {
     pub(super) dtype: DType,
     pub(super) number: usize,
     places: Memory,
@@ -103,12 +103,12 @@ pub(super) struct Fleet {
     charges: Vec<Charge>,
 }
 
-impl Fleet {
-    /// * `ships`: all of one dtype, and with groups that are shared alike, or none.
-    pub(super) fn new(gpu: &Gpu, ships: &[Ship<'_>]) -> Result<Self> {
-        let places = ships.iter().map(|ship| place(gpu, ship)).collect::<Result<Vec<_>>>()?;
-        let dtype = ships.first().map_or(DType::F32, |ship| ship.w.dtype());
-        let sharing = ships.first().and_then(|ship| ship.groups).map(|groups| Sharing::of(groups, gpu));
+impl Batch {
+    /// * `operands`: all of one dtype, and with groups that are shared alike, or none.
+    pub(super) fn new(gpu: &Gpu, operands: &[Operand<'_>]) -> Result<Self> {
+        let places = operands.iter().map(|operand| place(gpu, operand)).collect::<Result<Vec<_>>>()?;
+        let dtype = operands.first().map_or(DType::F32, |operand| operand.w.dtype());
+        let sharing = operands.first().and_then(|operand| operand.groups).map(|groups| Sharing::of(groups, gpu));
         Self::of_places(gpu, dtype, &places, sharing)
     }
 
@@ -200,12 +200,13 @@ impl Fleet {
 }
 
 /// Where a tensor and what belongs to it lies.
-pub(super) fn place(gpu: &Gpu, ship: &Ship<'_>) -> Result<Place> {
+pub(super) fn place(gpu: &Gpu, operand: &Operand<'_>) -> Result<Place> {
     let mut state = [0; 3];
-    for (address, tensor) in state.iter_mut().zip(&ship.state) {
+    for (address, tensor) in state.iter_mut().zip(&operand.state) {
         *address = gpu.address(tensor)?;
     }
-    let copy = ship.copy.map_or(Ok(0), |copy| gpu.address(copy))?;
-    let place = Place { w: gpu.address(ship.w)?, copy, state, length: ship.w.elem_count() as u64, ..Place::default() };
-    Ok(place.with_groups(ship.groups))
+    let copy = operand.copy.map_or(Ok(0), |copy| gpu.address(copy))?;
+    let place =
+        Place { w: gpu.address(operand.w)?, copy, state, length: operand.w.elem_count() as u64, ..Place::default() };
+    Ok(place.with_groups(operand.groups))
 }
