@@ -24,6 +24,7 @@ const EXACT: f64 = 1e-13;
 
 /// Values, proxes, distances and gaps beside those of other programs
 #[derive(Parser)]
+#[command(after_help = "Duality gaps are computed in f64 on the CPU, whatever the device.")]
 struct Args {
     #[command(flatten)]
     options: Options,
@@ -32,9 +33,15 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     let mut folder = args.options.folder("agreement")?;
-    let (curves, groups) = (Fixture::open("penalties_curves")?, Fixture::open("penalties_groups")?);
-    let tables =
-        [single_numbers(&curves)?, groups_of_entries(&groups)?, metrics(&groups)?, matrices(&groups)?, problems()?];
+    let l1 = L1(args.options.device.device()?);
+    let (curves, groups) = (Fixture::open("penalties_curves", &l1.0)?, Fixture::open("penalties_groups", &l1.0)?);
+    let tables = [
+        single_numbers(&l1, &curves)?,
+        groups_of_entries(&l1, &groups)?,
+        metrics(&l1, &groups)?,
+        matrices(&groups)?,
+        problems(&l1)?,
+    ];
     let text = tables.iter().map(Table::markdown).collect::<Vec<_>>().join("\n");
     println!("{text}");
     let lines = || tables.iter().flat_map(|table| &table.lines);
@@ -133,11 +140,11 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn open(name: &str) -> Result<Self> {
+    fn open(name: &str, device: &Device) -> Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
         let path = folder.join(format!("{name}.safetensors"));
-        let tensors = candle_core::safetensors::load(&path, &Device::Cpu)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let tensors =
+            candle_core::safetensors::load(&path, device).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self { name: name.to_owned(), tensors })
     }
 
@@ -199,20 +206,31 @@ fn flat(tensor: &Tensor) -> Result<Vec<f64>> {
     Ok(tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 
-fn vector(values: &[f64]) -> Result<Tensor> {
-    Ok(Tensor::new(values, &Device::Cpu)?)
-}
+/// What l1 computes, on one device.
+struct L1(Device);
 
-fn prox<'s>(z: &[f64], penalty: &Penalty, step: impl Into<Step<'s>>) -> Result<Vec<f64>> {
-    flat(&kernel::prox(&vector(z)?, penalty, step)?)
-}
+impl L1 {
+    fn vector(&self, values: &[f64]) -> Result<Tensor> {
+        Ok(Tensor::new(values, &self.0)?)
+    }
 
-fn value(w: &[f64], penalty: &Penalty) -> Result<f64> {
-    Ok(kernel::value(&vector(w)?, penalty)?)
-}
+    fn prox<'s>(&self, z: &[f64], penalty: &Penalty, step: impl Into<Step<'s>>) -> Result<Vec<f64>> {
+        flat(&kernel::prox(&self.vector(z)?, penalty, step)?)
+    }
 
-fn distances(w: &[f64], gradient: &[f64], penalty: &Penalty) -> Result<Vec<f64>> {
-    Ok(kernel::distances(&vector(w)?, &vector(gradient)?, penalty)?)
+    fn value(&self, w: &[f64], penalty: &Penalty) -> Result<f64> {
+        Ok(kernel::value(&self.vector(w)?, penalty)?)
+    }
+
+    fn distances(&self, w: &[f64], gradient: &[f64], penalty: &Penalty) -> Result<Vec<f64>> {
+        Ok(kernel::distances(&self.vector(w)?, &self.vector(gradient)?, penalty)?)
+    }
+
+    /// What the prox minimizes.
+    fn objective(&self, u: &[f64], z: &[f64], step: &[f64], penalty: &Penalty) -> Result<f64> {
+        let square = |((u, z), step): ((&f64, &f64), &f64)| if u == z { 0.0 } else { (u - z) * (u - z) / (2.0 * step) };
+        Ok(u.iter().zip(z).zip(step).map(square).sum::<f64>() + self.value(u, penalty)?)
+    }
 }
 
 fn norm(values: &[f64]) -> f64 {
@@ -229,13 +247,7 @@ fn split<'v>(mut values: &'v [f64], sizes: &[f64]) -> Vec<&'v [f64]> {
     sizes.iter().map(part).collect()
 }
 
-/// What the prox minimizes.
-fn objective(u: &[f64], z: &[f64], step: &[f64], penalty: &Penalty) -> Result<f64> {
-    let square = |((u, z), step): ((&f64, &f64), &f64)| if u == z { 0.0 } else { (u - z) * (u - z) / (2.0 * step) };
-    Ok(u.iter().zip(z).zip(step).map(square).sum::<f64>() + value(u, penalty)?)
-}
-
-fn single_numbers(file: &Fixture) -> Result<Table> {
+fn single_numbers(l1: &L1, file: &Fixture) -> Result<Table> {
     const ENTRY: &str = r"\|z\|";
     let mut table = Table::new("Single numbers");
     for name in CURVES {
@@ -245,11 +257,11 @@ fn single_numbers(file: &Fixture) -> Result<Table> {
         for (row, penalty) in file.penalties(&prefix, name, KEYS)?.iter().enumerate() {
             let at = row * 72..(row + 1) * 72;
             let (step, z) = (steps[row], &z[at.clone()]);
-            let found = prox(z, penalty, step)?;
+            let found = l1.prox(z, penalty, step)?;
             for (column, (z, found)) in z.iter().zip(&found).enumerate() {
                 let index = at.start + column;
                 table.compare(&key(name, "prox", "brute force, 256 bits", ENTRY), *found, brute[index], z.abs());
-                let objective = objective(&[*found], &[*z], &[step], penalty)?;
+                let objective = l1.objective(&[*found], &[*z], &[step], penalty)?;
                 let key_of = key(name, "minimum of the prox", "brute force, 256 bits", "the minimum");
                 table.compare(&key_of, objective, least[index], least[index]);
             }
@@ -265,8 +277,8 @@ fn single_numbers(file: &Fixture) -> Result<Table> {
                 }
             }
         }
-        folded(file, name, &mut table)?;
-        distances_of_entries(file, name, &mut table)?;
+        folded(l1, file, name, &mut table)?;
+        distances_of_entries(l1, file, name, &mut table)?;
     }
     Ok(table)
 }
@@ -276,7 +288,7 @@ fn peer_name(peer: &str) -> &'static str {
 }
 
 /// With `element`, `l2` and `positive`.
-fn folded(file: &Fixture, name: &'static str, table: &mut Table) -> Result<()> {
+fn folded(l1: &L1, file: &Fixture, name: &'static str, table: &mut Table) -> Result<()> {
     let prefix = format!("folded.{name}");
     let of = |key: &str| file.numbers(&format!("{prefix}.{key}"));
     let (z, steps) = (of("z")?, of("step")?);
@@ -286,7 +298,7 @@ fn folded(file: &Fixture, name: &'static str, table: &mut Table) -> Result<()> {
     }
     for (row, penalty) in file.penalties(&prefix, name, KEYS)?.iter().enumerate() {
         let at = row * 32..(row + 1) * 32;
-        let found = prox(&z[at.clone()], penalty, steps[row])?;
+        let found = l1.prox(&z[at.clone()], penalty, steps[row])?;
         for (tensor, peer) in &peers {
             let key_of = key(name, "prox with element, l2, positive", peer, r"\|z\|");
             for ((z, found), expected) in z[at.clone()].iter().zip(&found).zip(&of(tensor)?[at.clone()]) {
@@ -297,7 +309,7 @@ fn folded(file: &Fixture, name: &'static str, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-fn distances_of_entries(file: &Fixture, name: &'static str, table: &mut Table) -> Result<()> {
+fn distances_of_entries(l1: &L1, file: &Fixture, name: &'static str, table: &mut Table) -> Result<()> {
     let prefix = format!("distance.{name}");
     if !file.has(&format!("{prefix}.w")) {
         return Ok(());
@@ -306,10 +318,10 @@ fn distances_of_entries(file: &Fixture, name: &'static str, table: &mut Table) -
     let (w, gradient, values, expected) = (of("w")?, of("gradient")?, of("value")?, of("distance")?);
     for (row, penalty) in file.penalties(&prefix, name, KEYS)?.iter().enumerate() {
         let at = row * 48..(row + 1) * 48;
-        let found = distances(&w[at.clone()], &gradient[at.clone()], penalty)?;
+        let found = l1.distances(&w[at.clone()], &gradient[at.clone()], penalty)?;
         for (index, distance) in at.zip(found) {
             // skglm's value knows no constraint.
-            let value = value(&[w[index]], &penalty.with_positive(false))?;
+            let value = l1.value(&[w[index]], &penalty.with_positive(false))?;
             table.compare(&key(name, "value", "skglm", "the value"), value, values[index], values[index]);
             let scale = at_least_one(expected[index]);
             table.compare(&key(name, "distance", "skglm", "1, or the distance"), distance, expected[index], scale);
@@ -318,13 +330,13 @@ fn distances_of_entries(file: &Fixture, name: &'static str, table: &mut Table) -
     Ok(())
 }
 
-fn groups_of_entries(file: &Fixture) -> Result<Table> {
+fn groups_of_entries(l1: &L1, file: &Fixture) -> Result<Table> {
     let mut table = Table::new("Groups");
     for name in CURVES {
-        rows(file, name, &mut table)?;
+        rows(l1, file, name, &mut table)?;
     }
-    groups_of_every_size(file, &mut table)?;
-    sparse_groups(file, &mut table)?;
+    groups_of_every_size(l1, file, &mut table)?;
+    sparse_groups(l1, file, &mut table)?;
 
     let prefix = "group_distance";
     let of = |key: &str| file.numbers(&format!("{prefix}.{key}"));
@@ -332,7 +344,7 @@ fn groups_of_entries(file: &Fixture) -> Result<Table> {
     let penalties = file.penalties(prefix, "l1", ["kappa", "element", "l2", "positive"])?;
     let groups = split(&w, &sizes).into_iter().zip(split(&gradient, &sizes));
     for (((w, gradient), penalty), expected) in groups.zip(&penalties).zip(expected) {
-        let found = norm(&distances(w, gradient, &whole(penalty).with_unscaled(true))?);
+        let found = norm(&l1.distances(w, gradient, &whole(penalty).with_unscaled(true))?);
         let key_of = key("l1", "distance with element, l2, positive", "Clarabel", "1, or the distance");
         table.compare(&key_of, found, expected, at_least_one(expected));
     }
@@ -344,10 +356,10 @@ fn whole(penalty: &Penalty) -> Penalty {
 }
 
 /// 20 groups of 5, the rows of a matrix.
-fn rows(file: &Fixture, name: &'static str, table: &mut Table) -> Result<()> {
+fn rows(l1: &L1, file: &Fixture, name: &'static str, table: &mut Table) -> Result<()> {
     let prefix = format!("rows.{name}");
     let of = |key: &str| file.numbers(&format!("{prefix}.{key}"));
-    let matrix = |values: &[f64]| -> Result<Tensor> { Ok(vector(values)?.reshape((20, 5))?) };
+    let matrix = |values: &[f64]| -> Result<Tensor> { Ok(l1.vector(values)?.reshape((20, 5))?) };
     let (z, steps) = (of("z")?, of("step")?);
     for (row, penalty) in file.penalties(&prefix, name, KEYS)?.iter().enumerate() {
         let (entries, groups) = (row * 100..(row + 1) * 100, row * 20..(row + 1) * 20);
@@ -392,7 +404,7 @@ fn rows(file: &Fixture, name: &'static str, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-fn groups_of_every_size(file: &Fixture, table: &mut Table) -> Result<()> {
+fn groups_of_every_size(l1: &L1, file: &Fixture, table: &mut Table) -> Result<()> {
     let of = |key: &str| file.numbers(&format!("sized.{key}"));
     let (sizes, steps, values, expected) = (of("sizes")?, of("step")?, of("value")?, of("distance")?);
     let (z, proxes, w, gradients) = (of("z")?, of("prox")?, of("w")?, of("gradient")?);
@@ -404,23 +416,23 @@ fn groups_of_every_size(file: &Fixture, table: &mut Table) -> Result<()> {
         let (z, proxes, w, gradients) = (parts(&z), parts(&proxes), parts(&w), parts(&gradients));
         let mut sum = 0.0;
         for group in 0..sizes.len() {
-            let found = prox(&z[group], &penalty, steps[row])?;
+            let found = l1.prox(&z[group], &penalty, steps[row])?;
             let key_of = key("l1", "prox, sizes 1 to 8, positive", "skglm", "‖z‖");
             for (found, expected) in found.iter().zip(&proxes[group]) {
                 table.compare(&key_of, *found, *expected, norm(&z[group]));
             }
-            let (found, expected) = (distances(&w[group], &gradients[group], &penalty)?, expected[8 * row + group]);
+            let (found, expected) = (l1.distances(&w[group], &gradients[group], &penalty)?, expected[8 * row + group]);
             let key_of = key("l1", "distance, sizes 1 to 8, positive", "skglm", "1, or the distance");
             table.compare(&key_of, norm(&found), expected, at_least_one(expected));
             // skglm's value knows no constraint.
-            sum += value(&w[group], &penalty.with_positive(false))?;
+            sum += l1.value(&w[group], &penalty.with_positive(false))?;
         }
         table.compare(&key("l1", "value, sizes 1 to 8", "skglm", "the value"), sum, values[row], values[row]);
     }
     Ok(())
 }
 
-fn sparse_groups(file: &Fixture, table: &mut Table) -> Result<()> {
+fn sparse_groups(l1: &L1, file: &Fixture, table: &mut Table) -> Result<()> {
     let of = |key: &str| file.numbers(&format!("sparse.{key}"));
     let (sizes, steps) = (file.numbers("sized.sizes")?, of("step")?);
     let (z, proxes, w, values) = (of("z")?, of("prox")?, of("w")?, of("value")?);
@@ -429,11 +441,11 @@ fn sparse_groups(file: &Fixture, table: &mut Table) -> Result<()> {
         let parts = split(&z[at.clone()], &sizes).into_iter().zip(split(&proxes[at.clone()], &sizes));
         let key_of = key("l1", "prox with element", "skglm, PyProximal", "‖z‖");
         for (z, expected) in parts {
-            for (found, expected) in prox(z, &penalty, steps[row])?.iter().zip(expected) {
+            for (found, expected) in l1.prox(z, &penalty, steps[row])?.iter().zip(expected) {
                 table.compare(&key_of, *found, *expected, norm(z));
             }
         }
-        let values_found = split(&w[at], &sizes).into_iter().map(|w| value(w, &penalty));
+        let values_found = split(&w[at], &sizes).into_iter().map(|w| l1.value(w, &penalty));
         let sum: f64 = values_found.sum::<Result<f64>>()?;
         table.compare(&key("l1", "value with element", "skglm", "the value"), sum, values[row], values[row]);
     }
@@ -441,7 +453,7 @@ fn sparse_groups(file: &Fixture, table: &mut Table) -> Result<()> {
 }
 
 /// A step for each entry, as in Adam.
-fn metrics(file: &Fixture) -> Result<Table> {
+fn metrics(l1: &L1, file: &Fixture) -> Result<Table> {
     let mut table = Table::new("Groups with a step for each entry");
     let of = |key: &str| file.numbers(&format!("metric.{key}"));
     let (z, t, proxes, sizes) = (of("z")?, of("t")?, of("prox")?, of("sizes")?);
@@ -451,12 +463,12 @@ fn metrics(file: &Fixture) -> Result<Table> {
     let mut least = Vec::new();
     for group in 0..sizes.len() {
         let penalty = whole(&Penalty::l1(kappa[group])).with_unscaled(true);
-        let found = prox(z[group], &penalty, &vector(t[group])?)?;
+        let found = l1.prox(z[group], &penalty, &l1.vector(t[group])?)?;
         let size = norm(z[group]);
         table.compare(&key("l1", "norm of the prox", bisection, "‖z‖"), norm(&found), radius[group], size);
         let apart: Vec<_> = found.iter().zip(proxes[group]).map(|(found, expected)| found - expected).collect();
         table.compare(&key("l1", "prox", bisection, "‖z‖"), norm(&apart), 0.0, size);
-        least.push(objective(&found, z[group], t[group], &penalty)?);
+        least.push(l1.objective(&found, z[group], t[group], &penalty)?);
     }
     for (group, expected) in of("clarabel.index")?.into_iter().zip(of("clarabel.objective")?) {
         let key_of = key("l1", "minimum of the prox", "Clarabel", "the minimum");
@@ -469,9 +481,9 @@ fn metrics(file: &Fixture) -> Result<Table> {
     let groups = split(&z, &sizes).into_iter().zip(split(&t, &sizes));
     for (((z, t), penalty), expected) in groups.zip(&penalties).zip(expected) {
         let penalty = whole(penalty).with_unscaled(true);
-        let found = prox(z, &penalty, &vector(t)?)?;
+        let found = l1.prox(z, &penalty, &l1.vector(t)?)?;
         let key_of = key("l1", "minimum of the prox with element, l2, positive", "Clarabel", "the minimum");
-        table.compare(&key_of, objective(&found, z, t, &penalty)?, expected, expected);
+        table.compare(&key_of, l1.objective(&found, z, t, &penalty)?, expected, expected);
     }
     Ok(table)
 }
@@ -530,9 +542,9 @@ struct Series<'d> {
     peers: &'static str,
 }
 
-fn problems() -> Result<Table> {
-    let (file, data) = (Fixture::open("penalties_problems")?, Fixture::open("sklearn")?);
-    let Labelled { x, y } = Khan::load()?.standardized()?.train;
+fn problems(L1(device): &L1) -> Result<Table> {
+    let (file, data) = (Fixture::open("penalties_problems", device)?, Fixture::open("sklearn", device)?);
+    let Labelled { x, y } = Khan::load(device)?.standardized()?.train;
     let (entries, l1) = (Rule::l1(0.0), LinearLoss::Multinomial);
     let diabetes = |prefix, rule, peers| -> Result<_> {
         let (inputs, targets) = (data.tensor("x")?, data.tensor("y")?);
@@ -579,8 +591,8 @@ fn problems() -> Result<Table> {
 impl Series<'_> {
     fn gap(&self, lambda: f64, weight: &[f64], bias: &[f64]) -> Result<l1_core::Gap> {
         let &Self { inputs, targets, loss, outputs, rule, .. } = self;
-        let weight = Var::from_slice(weight, (outputs, inputs.dim(1)?), &Device::Cpu)?;
-        let bias = Var::new(bias, &Device::Cpu)?;
+        let weight = Var::from_slice(weight, (outputs, inputs.dim(1)?), inputs.device())?;
+        let bias = Var::new(bias, inputs.device())?;
         let layer = Linear::new(weight.as_tensor().clone(), Some(bias.as_tensor().clone()));
         let model = Model { layer, rule: rule.lambda(lambda) };
         let (weight, bias) = (model.layer.weight(), model.layer.bias());

@@ -7,6 +7,7 @@ use anyhow::Result;
 use candle_core::{Device, Tensor};
 use clap::Parser;
 use examples::{
+    device::On,
     picture::{FAINT, HPos, INK, MAIN, PAPER, Pos, REFERENCE, SEVEN, Sheet, VPos, svg, words},
     run::Folder,
 };
@@ -22,6 +23,9 @@ struct Args {
     /// For smoke runs; it takes no time anyway
     #[arg(long)]
     quick: bool,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t)]
+    device: On,
 }
 
 const LAMBDA: f64 = 1.0;
@@ -56,13 +60,14 @@ const GROUPS: [(&str, Grouping, &[&[usize]]); 7] = [
 ];
 
 fn main() -> Result<()> {
-    let Args { out, quick: _ } = Args::parse();
+    let Args { out, quick: _, device } = Args::parse();
+    let device = device.device()?;
     let mut folder = Folder::new(out.unwrap_or_else(|| "docs/pictures".into()))?;
     for (name, curve) in CURVES {
-        folder.text(&format!("{name}.svg"), &curve_picture(curve)?)?;
+        folder.text(&format!("{name}.svg"), &curve_picture(curve, &device)?)?;
     }
     for (name, group, weights) in GROUPS {
-        folder.text(&format!("group_{name}.svg"), &groups_picture(group, weights)?)?;
+        folder.text(&format!("group_{name}.svg"), &groups_picture(group, weights, &device)?)?;
     }
     folder.text("group_singular.svg", &singular_picture()?)?;
     println!("{}", folder.summary());
@@ -70,7 +75,7 @@ fn main() -> Result<()> {
 }
 
 /// φ on the left, its prox on the right, at λ = 1 and step 1.
-fn curve_picture(curve: Curve) -> Result<String> {
+fn curve_picture(curve: Curve, device: &Device) -> Result<String> {
     let penalty = Penalty::l1(LAMBDA).with_curve(curve);
     let name = curve.to_string();
     let charge = Panel { title: format!("φ of {name}"), x: "weight w", y: "φ(w)", low: 0.0, high: 4.0 };
@@ -80,21 +85,21 @@ fn curve_picture(curve: Curve) -> Result<String> {
         let (left, right) = sheet.split_horizontally(600);
         let (mut charge, mut prox) = (charge.on(&left)?, prox.on(&right)?);
         if curve != Curve::L1 {
-            reference(&mut charge, |w| charged(w, &l1), ("l1", (2.45, 3.75)))?;
-            reference(&mut prox, |z| led_to(z, &l1), ("l1", (3.3, 1.6)))?;
+            reference(&mut charge, |w| charged(w, &l1, device), ("l1", (2.45, 3.75)))?;
+            reference(&mut prox, |z| led_to(z, &l1, device), ("l1", (3.3, 1.6)))?;
         }
         reference(&mut prox, Ok, same)?;
-        main_curve(&mut charge, |w| charged(w, &penalty))?;
-        main_curve(&mut prox, |z| led_to(z, &penalty))
+        main_curve(&mut charge, |w| charged(w, &penalty, device))?;
+        main_curve(&mut prox, |z| led_to(z, &penalty, device))
     })
 }
 
-fn charged(w: f64, penalty: &Penalty) -> Result<f64> {
-    Ok(kernel::value(&Tensor::new(&[w], &Device::Cpu)?, penalty)?)
+fn charged(w: f64, penalty: &Penalty, device: &Device) -> Result<f64> {
+    Ok(kernel::value(&Tensor::new(&[w], device)?, penalty)?)
 }
 
-fn led_to(z: f64, penalty: &Penalty) -> Result<f64> {
-    Ok(kernel::prox(&Tensor::new(&[z], &Device::Cpu)?, penalty, STEP)?.to_vec1()?[0])
+fn led_to(z: f64, penalty: &Penalty, device: &Device) -> Result<f64> {
+    Ok(kernel::prox(&Tensor::new(&[z], device)?, penalty, STEP)?.to_vec1()?[0])
 }
 
 /// One pair of axes.
@@ -205,7 +210,7 @@ fn follow(function: &impl Fn(f64) -> Result<f64>, from: Point, to: Point, pieces
 }
 
 /// The entries of weights, in the colour of their group.
-fn groups_picture(group: Grouping, weights: &[&[usize]]) -> Result<String> {
+fn groups_picture(group: Grouping, weights: &[&[usize]], device: &Device) -> Result<String> {
     let penalty = Penalty::l1(LAMBDA).with_group(group);
     let grids: Vec<_> = weights.iter().map(|dims| Grid::of(dims)).collect();
     let width = grids.iter().map(Grid::width).sum();
@@ -213,7 +218,7 @@ fn groups_picture(group: Grouping, weights: &[&[usize]]) -> Result<String> {
         let mut left = 0;
         for (&dims, grid) in weights.iter().zip(&grids) {
             grid.head(sheet, left)?;
-            for (entry, group) in groups(dims, &penalty)?.into_iter().enumerate() {
+            for (entry, group) in groups(dims, &penalty, device)?.into_iter().enumerate() {
                 let colour = SEVEN[group % SEVEN.len()];
                 sheet.draw(&Rectangle::new(grid.cell(left, entry), colour.filled()))?;
             }
@@ -227,11 +232,11 @@ fn groups_picture(group: Grouping, weights: &[&[usize]]) -> Result<String> {
 const HEIGHT: u32 = 290;
 
 /// The group of every entry. Two entries are of one group if the library charges them less together than each by itself.
-fn groups(dims: &[usize], penalty: &Penalty) -> Result<Vec<usize>> {
+fn groups(dims: &[usize], penalty: &Penalty, device: &Device) -> Result<Vec<usize>> {
     let charge = |entries: &[usize]| -> Result<f64> {
         let mut w = vec![0.0; dims.iter().product()];
         entries.iter().for_each(|&entry| w[entry] = 1.0);
-        Ok(kernel::value(&Tensor::from_vec(w, dims, &Device::Cpu)?, penalty)?)
+        Ok(kernel::value(&Tensor::from_vec(w, dims, device)?, penalty)?)
     };
     let mut first_of_group = Vec::new();
     let mut groups = Vec::new();

@@ -2,7 +2,7 @@
 //! it.
 
 use anyhow::Result;
-use candle_core::{DType, Device, Module, Tensor, Var, backprop::GradStore};
+use candle_core::{DType, Module, Tensor, Var, backprop::GradStore};
 use candle_nn::{Linear, Optimizer, SGD, VarBuilder, VarMap, linear, loss};
 use clap::Parser;
 use examples::{
@@ -58,7 +58,7 @@ const BATCH: usize = 64;
 fn main() -> Result<()> {
     let args = Args::parse();
     let mut folder = args.options.folder("grad_clipping")?;
-    let digits = Digits::load(args.seed)?;
+    let digits = Digits::load(args.seed, &args.options.device.device()?)?;
     println!(
         "A network learns to read digits at a high learning rate, {}, with clipped gradients and without.",
         args.lr
@@ -107,7 +107,7 @@ struct Step {
 fn train(args: &Args, digits: &Digits, gradients: Gradients) -> Result<Outcome> {
     let steps = args.steps.unwrap_or(if args.options.quick { 100 } else { 600 });
     let varmap = VarMap::new();
-    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+    let vb = VarBuilder::from_varmap(&varmap, DType::F32, digits.train.device());
     let pixels = Digits::SIDE * Digits::SIDE;
     let model = Mlp { fc1: linear(pixels, HIDDEN, vb.pp("fc1"))?, fc2: linear(HIDDEN, 10, vb.pp("fc2"))? };
     start::draw(&varmap, args.seed)?;

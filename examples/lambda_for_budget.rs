@@ -64,8 +64,8 @@ struct Network {
 }
 
 impl Network {
-    fn new(args: &Args, effort: &Effort, varmap: &VarMap) -> Result<Self> {
-        let vb = VarBuilder::from_varmap(varmap, DType::F32, &Device::Cpu);
+    fn new(args: &Args, effort: &Effort, varmap: &VarMap, device: &Device) -> Result<Self> {
+        let vb = VarBuilder::from_varmap(varmap, DType::F32, device);
         let pixels = linear(Mnist::SIDE * Mnist::SIDE, effort.hidden, vb.pp("pixels"))?;
         let digits = linear(effort.hidden, 10, vb.pp("digits"))?;
         start::draw(varmap, args.seed)?;
@@ -90,7 +90,7 @@ struct Job<'a> {
 impl<'a> Job<'a> {
     fn new(args: &Args, effort: &'a Effort, data: &'a Mnist) -> Result<Self> {
         let varmap = VarMap::new();
-        let network = Network::new(args, effort, &varmap)?;
+        let network = Network::new(args, effort, &varmap, data.train.device())?;
         Ok(Self { network, vars: varmap.all_vars(), data, effort })
     }
 
@@ -124,7 +124,7 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let effort = args.effort();
     let mut folder = args.options.folder("lambda_for_budget")?;
-    let data = centred(Mnist::load()?, effort.rows)?;
+    let data = centred(Mnist::load(&args.options.device.device()?)?, effort.rows)?;
     let budget = Budget::zeros(args.zeros).certified(effort.near);
     println!("A network reads handwritten digits: 784 pixels, {} hidden units, 10 digits.", effort.hidden);
     println!("{} images to learn from, {} held out.", data.train.rows(), data.test.rows());

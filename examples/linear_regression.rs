@@ -59,8 +59,8 @@ struct Lasso {
 }
 
 impl Lasso {
-    fn new(varmap: &VarMap, seed: u64) -> Result<Self> {
-        let vb = VarBuilder::from_varmap(varmap, DType::F64, &Device::Cpu);
+    fn new(varmap: &VarMap, seed: u64, device: &Device) -> Result<Self> {
+        let vb = VarBuilder::from_varmap(varmap, DType::F64, device);
         let effects = linear(Diabetes::FEATURES.len(), 1, vb.pp("effects"))?;
         start::draw(varmap, seed)?;
         Ok(Self { effects })
@@ -78,7 +78,8 @@ impl Lasso {
 fn main() -> Result<()> {
     let args = Args::parse();
     let mut folder = args.options.folder("linear_regression")?;
-    let data = Diabetes::load()?;
+    let device = args.options.device.device()?;
+    let data = Diabetes::load(&device)?;
     let x = Standardization::of(&data.x)?.apply(&data.x)?;
     let y = Standardization::of(&data.y)?.apply(&data.y)?;
     let data = Diabetes { x, y };
@@ -87,13 +88,13 @@ fn main() -> Result<()> {
 
     let steps = args.steps.unwrap_or(if args.options.quick { 500 } else { 3000 });
     let varmap = VarMap::new();
-    let model = Lasso::new(&varmap, args.seed)?;
+    let model = Lasso::new(&varmap, args.seed, &device)?;
     let sgd = SGD::new(varmap.all_vars(), args.lr)?;
     descend(sgd, steps, || Ok((model.mse(&data)? + model.penalty()?)?))?;
     let with_penalty = model.weights()?;
 
     let varmap = VarMap::new();
-    let model = Lasso::new(&varmap, args.seed)?;
+    let model = Lasso::new(&varmap, args.seed, &device)?;
     let params = ParamsProxSgd { lr: args.lr, ..ParamsProxSgd::new(model.regularizer()?) };
     let prox_sgd = ProxSgd::new(varmap.all_vars(), params)?;
     descend(prox_sgd, steps, || model.mse(&data))?;

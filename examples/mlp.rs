@@ -44,8 +44,8 @@ struct Mlp {
 }
 
 impl Mlp {
-    fn new(args: &Args, varmap: &VarMap) -> Result<Self> {
-        let vb = VarBuilder::from_varmap(varmap, DType::F32, &Device::Cpu);
+    fn new(args: &Args, varmap: &VarMap, device: &Device) -> Result<Self> {
+        let vb = VarBuilder::from_varmap(varmap, DType::F32, device);
         let fc1 = linear(PIXELS, args.hidden, vb.pp("fc1"))?;
         let fc2 = linear(args.hidden, 10, vb.pp("fc2"))?;
         start::draw(varmap, args.seed)?;
@@ -69,13 +69,14 @@ const BATCH: usize = 64;
 fn main() -> Result<()> {
     let args = Args::parse();
     let mut folder = args.options.folder("mlp")?;
-    let digits = Digits::load(args.seed)?;
+    let device = args.options.device.device()?;
+    let digits = Digits::load(args.seed, &device)?;
     println!("A network reads handwritten digits: {PIXELS} pixels, {} hidden units, 10 digits.", args.hidden);
     println!("{} images to learn from, {} held out.", digits.train.rows(), digits.test.rows());
     println!("Minimized, from the same start: cross-entropy + {}·Σ|w|; the biases are free.\n", args.lambda);
 
     let varmap = VarMap::new();
-    let model = Mlp::new(&args, &varmap)?;
+    let model = Mlp::new(&args, &varmap, &device)?;
     let params = ParamsAdamW { lr: args.lr, weight_decay: 0.0, ..Default::default() };
     let adamw = AdamW::new(varmap.all_vars(), params)?;
     let regularizer = model.regularizer()?;
@@ -83,7 +84,7 @@ fn main() -> Result<()> {
     let with_penalty = Outcome::of("AdamW, penalty in the loss", &model, &digits)?;
 
     let varmap = VarMap::new();
-    let model = Mlp::new(&args, &varmap)?;
+    let model = Mlp::new(&args, &varmap, &device)?;
     let params = ParamsProxAdamW { lr: args.lr, ..ParamsProxAdamW::new(model.regularizer()?) };
     let prox_adamw = ProxAdamW::new(varmap.all_vars(), params)?;
     train(&args, &digits.train, prox_adamw, |batch| model.loss(batch))?;

@@ -62,8 +62,8 @@ struct Network {
 }
 
 impl Network {
-    fn new(args: &Args, lambda: f64, seed: u64, varmap: &VarMap) -> Result<Self> {
-        let vb = VarBuilder::from_varmap(varmap, DType::F32, &Device::Cpu);
+    fn new(args: &Args, lambda: f64, seed: u64, varmap: &VarMap, device: &Device) -> Result<Self> {
+        let vb = VarBuilder::from_varmap(varmap, DType::F32, device);
         let fc1 = linear(PIXELS, args.hidden, vb.pp("fc1"))?;
         let fc2 = linear(args.hidden, 10, vb.pp("fc2"))?;
         start::draw(varmap, seed)?;
@@ -135,7 +135,7 @@ fn to_the_end(args: &Args, digits: &Digits) -> Phases {
 /// From the same start, on the same batches and at the same rates, whatever λ and phases.
 fn train(args: &Args, lambda: f64, seed: u64, digits: &Digits, phases: Phases, bar: &ProgressBar) -> Result<Trained> {
     let varmap = VarMap::new();
-    let network = Network::new(args, lambda, seed, &varmap)?;
+    let network = Network::new(args, lambda, seed, &varmap, digits.train.device())?;
     let mut regularizer = network.regularizer()?;
     regularizer.set_schedules(Schedules::new().phases(phases))?;
     let params = ParamsProxAdamW { lr: args.lr, ..ParamsProxAdamW::new(regularizer) };
@@ -205,7 +205,8 @@ fn at_equal_zeros(
 fn main() -> Result<()> {
     let args = Args::parse();
     let mut folder = args.options.folder("schedule")?;
-    let digits = Digits::load(args.seed)?;
+    let device = args.options.device.device()?;
+    let digits = Digits::load(args.seed, &device)?;
     let phases = phases(&args, &digits);
     println!("A network reads handwritten digits: {PIXELS} pixels, {} hidden units, 10 digits.", args.hidden);
     println!("{} images to learn from, {} held out.\n", digits.train.rows(), digits.test.rows());
@@ -242,7 +243,7 @@ fn main() -> Result<()> {
     println!("            exactly zero       read right, held out                    loss");
     println!("       λ  frozen  to the end   frozen  to the end   difference   frozen  to the end");
     for &lambda in args.lambdas() {
-        println!("{}", compared(&args, lambda, &bar)?);
+        println!("{}", compared(&args, lambda, &device, &bar)?);
     }
     bar.finish_and_clear();
 
@@ -259,10 +260,10 @@ fn line(phase: Phase, seen: &Seen) -> String {
 }
 
 /// A line of the comparison at one λ.
-fn compared(args: &Args, lambda: f64, bar: &ProgressBar) -> Result<String> {
+fn compared(args: &Args, lambda: f64, device: &Device, bar: &ProgressBar) -> Result<String> {
     let mut pairs = Vec::new();
     for seed in args.seeds() {
-        let digits = Digits::load(seed)?;
+        let digits = Digits::load(seed, device)?;
         let frozen = train(args, lambda, seed, &digits, phases(args, &digits), bar)?;
         let frozen = frozen.at(Phase::Freeze).ok_or_else(|| anyhow::anyhow!("too few epochs for four phases"))?;
         let (_, to_the_end) = at_equal_zeros(args, (lambda, frozen.zeros), seed, &digits, bar)?;

@@ -125,7 +125,7 @@ fn forward([pixels, hidden, digits]: [&Linear; 3], images: &Tensor) -> candle_co
 fn main() -> Result<()> {
     let args = Args::parse();
     let mut folder = args.options.folder("structured")?;
-    let data = Digits::load(args.seed)?;
+    let data = Digits::load(args.seed, &args.options.device.device()?)?;
     println!("A network reads handwritten digits: {PIXELS} pixels, twice {HIDDEN} neurons, 10 digits.");
     println!(
         "{} images to learn from, {} held out. Minimized: cross-entropy of all images",
@@ -197,7 +197,7 @@ struct Outcome {
 impl Outcome {
     fn of(name: &'static str, args: &Args, data: &Digits, groups: f64, entries: f64) -> Result<Self> {
         let varmap = VarMap::new();
-        let [pixels, hidden, digits] = layers(&varmap, args.seed)?;
+        let [pixels, hidden, digits] = layers(&varmap, args.seed, data.train.device())?;
         let network = Network { pixels, hidden, digits, groups, entries };
         let stationarity = train(&network, &varmap, &data.train, args.effort())?;
         Ok(Self { name, network, stationarity })
@@ -225,8 +225,8 @@ impl Outcome {
 }
 
 /// The layers of a network, from the same start for every penalty.
-fn layers(varmap: &VarMap, seed: u64) -> Result<[Linear; 3]> {
-    let vb = VarBuilder::from_varmap(varmap, DType::F32, &Device::Cpu);
+fn layers(varmap: &VarMap, seed: u64, device: &Device) -> Result<[Linear; 3]> {
+    let vb = VarBuilder::from_varmap(varmap, DType::F32, device);
     let layers = [
         linear(PIXELS, HIDDEN, vb.pp("pixels"))?,
         linear(HIDDEN, HIDDEN, vb.pp("hidden"))?,
@@ -336,7 +336,7 @@ impl Reader {
         make: impl Fn(Linear, f64) -> M,
     ) -> Result<Self> {
         let varmap = VarMap::new();
-        let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+        let vb = VarBuilder::from_varmap(&varmap, DType::F32, images.device());
         let layer = linear(PIXELS, 10, vb.pp("pixels"))?;
         start::zero(&varmap)?;
         let model = OneLayer { rules: make(layer.clone(), lambda), layer };
@@ -446,7 +446,7 @@ fn rank(args: &Args, data: &Digits, plain: &Outcome) -> Result<()> {
     print("no penalty", &before, &ranks, farthest(&plain.stationarity))?;
 
     let varmap = VarMap::new();
-    let [pixels, hidden, digits] = layers(&varmap, args.seed)?;
+    let [pixels, hidden, digits] = layers(&varmap, args.seed, data.train.device())?;
     let network = LowRank { pixels, hidden, digits, lambda };
     let stationarity = train(&network, &varmap, &data.train, args.effort())?;
     print("singular values", &network, &stationarity, farthest(&stationarity))

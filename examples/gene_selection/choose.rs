@@ -23,7 +23,7 @@ fn loss(model: &TumourModel, patients: &Labelled) -> CandleResult<f64> {
 pub fn lambda(folds: &CrossValidation, patients: &Labelled, lambdas: &[f64]) -> l1_core::Result<CrossValidated> {
     folds.run(patients.rows(), |fold| {
         let (train, held_out) = parts(fold, patients)?;
-        let model = TumourModel::new(train.x.dim(1)?)?;
+        let model = TumourModel::new(train.x.dim(1)?, train.device())?;
         model.path(&Path::grid(lambdas.iter().copied()), &train, |fit| {
             fit.held_out(loss(&model, &held_out)?);
             Ok(())
@@ -41,11 +41,11 @@ pub fn share(
     let lambda = *lambdas.last().ok_or_else(|| Error::from(candle_core::Error::Msg("no λ".to_owned())))?;
     folds.run(patients.rows(), |fold| {
         let (train, held_out) = parts(fold, patients)?;
-        let all = TumourModel::new(train.x.dim(1)?)?;
+        let all = TumourModel::new(train.x.dim(1)?, train.device())?;
         let run = all.path(&Path::grid(lambdas.iter().copied()), &train, |_| Ok(()))?;
         let genes = genes_at(&run, run.points.len() - 1)?;
         let (train, held_out) = (with_genes(&train, &genes)?, with_genes(&held_out, &genes)?);
-        let few = TumourModel::new(genes.len())?;
+        let few = TumourModel::new(genes.len(), train.device())?;
         few.path(&Path::grid(shares.iter().map(|share| share * lambda)), &train, |fit| {
             fit.held_out(loss(&few, &held_out)?);
             Ok(())

@@ -24,6 +24,9 @@ use model::{TOLERANCE, TumourModel, genes_at, standardized, with_genes};
 
 /// Selects genes: multinomial logistic regression with an L1 penalty, from the path of all λ to the choice of one
 #[derive(Parser)]
+#[command(
+    after_help = "Paths over λ are computed in f64 on the CPU, whatever the device; their losses and the rest on the device."
+)]
 struct Args {
     #[command(flatten)]
     options: Options,
@@ -53,7 +56,8 @@ const SHARES: [f64; 6] = [1.0, 0.5, 0.2, 0.1, 0.05, 0.02];
 fn main() -> Result<()> {
     let args = Args::parse();
     let mut folder = args.options.folder("gene_selection")?;
-    let Khan { train: patients, test } = Khan::load()?;
+    let device = args.options.device.device()?;
+    let Khan { train: patients, test } = Khan::load(&device)?;
     let all = patients.x.dim(1)?;
     println!("Which of {all} genes tell four childhood tumours apart?");
     println!("{} patients to learn from, {} held out.", patients.rows(), test.rows());
@@ -61,7 +65,7 @@ fn main() -> Result<()> {
     let (train, test) = standardized(Labelled { x: patients.x.clone(), y: patients.y.clone() }, test)?;
 
     println!("== 1. The path: every λ\n");
-    let model = TumourModel::new(all)?;
+    let model = TumourModel::new(all, &device)?;
     let start = Instant::now();
     let path = model.path(&Path::descending(args.lambdas, 0.01), &train, |_| Ok(()))?;
     eprintln!("({:.2} s)", start.elapsed().as_secs_f64());
@@ -92,7 +96,7 @@ fn main() -> Result<()> {
         let best = if point.index == relaxed.best() { "  ← lowest" } else { "" };
         println!("  {share:>5}·λ   held-out loss {:.3} ± {:.3}{best}", point.mean, point.standard_error);
     }
-    let few = TumourModel::new(chosen_genes.len())?;
+    let few = TumourModel::new(chosen_genes.len(), &device)?;
     let (few_train, few_test) = (with_genes(&train, &chosen_genes)?, with_genes(&test, &chosen_genes)?);
     few.path(&Path::grid([SHARES[share] * lambda]), &few_train, |_| Ok(()))?;
     let on_train = Confusion::of(&few.genes.forward(&few_train.x)?, &few_train.y)?;
@@ -189,7 +193,7 @@ fn stability(patients: &Labelled, lambdas: &[f64], pairs: usize, seed: u64) -> R
     let stable = selection.run(patients.rows(), all, |half| {
         let own = Labelled { x: half.select(&patients.x)?, y: half.select(&patients.y)? };
         let (own, _) = standardized(Labelled { x: own.x.clone(), y: own.y.clone() }, own)?;
-        let model = TumourModel::new(all)?;
+        let model = TumourModel::new(all, own.device())?;
         let run = model.path(&Path::grid(lambdas.iter().copied()), &own, |_| Ok(()))?;
         (0..run.points.len()).map(|point| genes_at(&run, point)).collect()
     });

@@ -20,9 +20,9 @@ pub struct TumourModel {
 
 impl TumourModel {
     /// All zeros, for this many genes.
-    pub fn new(genes: usize) -> Result<Self> {
+    pub fn new(genes: usize, device: &Device) -> Result<Self> {
         let varmap = VarMap::new();
-        let vb = VarBuilder::from_varmap(&varmap, DType::F64, &Device::Cpu);
+        let vb = VarBuilder::from_varmap(&varmap, DType::F64, device);
         let genes = linear(genes, Khan::TUMOURS.len(), vb.pp("genes"))?;
         start::zero(&varmap).map_err(candle_core::Error::wrap)?;
         Ok(Self { genes, varmap })
@@ -73,6 +73,6 @@ pub fn genes_at(run: &PathRun, point: usize) -> l1_core::Result<Vec<usize>> {
 
 /// The patients with these genes alone.
 pub fn with_genes(patients: &Labelled, genes: &[usize]) -> Result<Labelled> {
-    let columns = Tensor::from_iter(genes.iter().map(|gene| *gene as u32), &Device::Cpu)?;
+    let columns = Tensor::from_iter(genes.iter().map(|gene| *gene as u32), patients.device())?;
     Ok(Labelled { x: patients.x.index_select(&columns, 1)?.contiguous()?, y: patients.y.clone() })
 }

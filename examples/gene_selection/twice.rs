@@ -19,7 +19,7 @@ pub struct Trained {
 
 /// Trains until the certificate is at the tolerance, or for `steps` steps.
 pub fn train(patients: &Labelled, lambda: f64, steps: u64, lr: f64, tolerance: f64) -> Result<Trained> {
-    let model = TumourModel::new(patients.x.dim(1)?)?;
+    let model = TumourModel::new(patients.x.dim(1)?, patients.device())?;
     let mut regularizer = model.regularizer()?;
     regularizer.set_scale(lambda)?;
     let mut history = History::new(&regularizer)?.every(5);

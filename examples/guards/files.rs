@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::Result;
-use candle_core::DType;
+use candle_core::{DType, Device};
 use candle_nn::{Linear, Optimizer, VarMap, linear};
 use examples::run::Folder;
 use l1_core::{Checkpoint, ParamsProxSgd, ProxSgd, Regularized};
@@ -17,12 +17,12 @@ struct Net {
     lambda: f64,
 }
 
-pub(crate) fn changed_declaration(folder: &mut Folder) -> Result<()> {
+pub(crate) fn changed_declaration(device: &Device, folder: &mut Folder) -> Result<()> {
     mistake(12, "Going on from a checkpoint under another λ, and from half a file");
     let path = folder.place("run.safetensors");
     let optimizer = |lambda: f64| -> Result<(ProxSgd, VarMap)> {
         let varmap = VarMap::new();
-        let net = Net { fc: linear(6, 1, builder(&varmap, DType::F32).pp("fc"))?, lambda };
+        let net = Net { fc: linear(6, 1, builder(&varmap, DType::F32, device).pp("fc"))?, lambda };
         Ok((ProxSgd::new(varmap.all_vars(), ParamsProxSgd::new(net.regularizer()?))?, varmap))
     };
     let (opt, varmap) = optimizer(0.01)?;

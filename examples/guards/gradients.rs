@@ -1,7 +1,7 @@
 //! Gradients that are missing, or none.
 
 use anyhow::Result;
-use candle_core::{DType, Module, Tensor};
+use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{
     LayerNorm, Linear, Optimizer, SGD, VarMap, layer_norm, linear, linear_no_bias, loss, ops::layer_norm_slow,
 };
@@ -23,8 +23,8 @@ struct Net {
 }
 
 impl Net {
-    fn new(varmap: &VarMap) -> Result<Self> {
-        let vb = builder(varmap, DType::F32);
+    fn new(varmap: &VarMap, device: &Device) -> Result<Self> {
+        let vb = builder(varmap, DType::F32, device);
         let net = Self {
             fc1: linear(6, 16, vb.pp("fc1"))?,
             ln: layer_norm(16, EPS, vb.pp("ln"))?,
@@ -64,16 +64,16 @@ enum Norm {
     WithBackward,
 }
 
-pub(crate) fn starved_layer(quick: bool) -> Result<()> {
+pub(crate) fn starved_layer(device: &Device, quick: bool) -> Result<()> {
     mistake(6, "Linear → LayerNorm → Linear: everything before the norm gets no gradient");
     let steps = if quick { 100 } else { 4000 };
-    let (x, y) = data(6)?;
+    let (x, y) = data(6, device)?;
     println!(
         "candle's LayerNorm has no backward on contiguous input. The loss reaches fc2, and an L1 term reaches fc1:"
     );
     println!("\n  plain candle, loss + {LAMBDA}·Σ|w|, SGD   ‖fc1.weight‖₁       loss");
     let varmap = VarMap::new();
-    let net = Net::new(&varmap)?;
+    let net = Net::new(&varmap, device)?;
     let mut sgd = SGD::new(varmap.all_vars(), 0.05)?;
     for step in 0..=steps {
         let data_loss = net.loss(Norm::Fused, &x, &y)?;
@@ -89,7 +89,7 @@ pub(crate) fn starved_layer(quick: bool) -> Result<()> {
     }
     println!("\nThe loss stays high: fc1 has not learned, it has starved. With l1, before training:");
     let varmap = VarMap::new();
-    let net = Net::new(&varmap)?;
+    let net = Net::new(&varmap, device)?;
     let regularizer = net.regularizer()?;
     says(refused(regularizer.check_gradients(&net.loss(Norm::Fused, &x, &y)?))?);
     println!("and, for those who want to know it for certain:");
@@ -125,26 +125,26 @@ struct Two {
 }
 
 impl Two {
-    fn new(varmap: &VarMap) -> Result<Self> {
-        let vb = builder(varmap, DType::F32);
+    fn new(varmap: &VarMap, device: &Device) -> Result<Self> {
+        let vb = builder(varmap, DType::F32, device);
         let two = Self { used: linear(6, 1, vb.pp("used"))?, unused: linear(6, 1, vb.pp("unused"))? };
         start::draw(varmap, 0)?;
         Ok(two)
     }
 }
 
-pub(crate) fn unused_layer() -> Result<()> {
+pub(crate) fn unused_layer(device: &Device) -> Result<()> {
     mistake(7, "A layer that the forward pass does not use");
-    let (x, y) = data(6)?;
+    let (x, y) = data(6, device)?;
     let varmap = VarMap::new();
-    let two = Two::new(&varmap)?;
+    let two = Two::new(&varmap, device)?;
     let mut opt = ProxSgd::new(varmap.all_vars(), ParamsProxSgd::new(two.regularizer()?))?;
     println!("A penalty would shrink it to nothing and report a sparse layer. The step of l1:");
     says(refused(opt.backward_step(&loss::mse(&two.used.forward(&x)?, &y)?))?);
     Ok(())
 }
 
-pub(crate) fn not_a_number() -> Result<()> {
+pub(crate) fn not_a_number(device: &Device) -> Result<()> {
     #[derive(Regularized)]
     struct One {
         #[l1(lambda = 0.01)]
@@ -152,11 +152,11 @@ pub(crate) fn not_a_number() -> Result<()> {
     }
 
     mistake(8, "A NaN in the data");
-    let (x, y) = data(6)?;
+    let (x, y) = data(6, device)?;
     let empty_cell = Tensor::new(&[[f32::NAN]], x.device())?;
     let y = Tensor::cat(&[&y.narrow(0, 0, 63)?, &empty_cell], 0)?;
     let varmap = VarMap::new();
-    let one = One { fc: linear_no_bias(6, 1, builder(&varmap, DType::F32).pp("fc"))? };
+    let one = One { fc: linear_no_bias(6, 1, builder(&varmap, DType::F32, device).pp("fc"))? };
     let before = one.fc.weight().to_vec2::<f32>()?;
     let mut opt = ProxSgd::new(varmap.all_vars(), ParamsProxSgd::new(one.regularizer()?))?;
     println!("One empty cell among 64 targets. A step of candle's optimizers makes every weight NaN; a step of l1:");

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
-use candle_core::{DType, Module};
+use candle_core::{DType, Device, Module};
 use candle_nn::{Linear, Optimizer, VarMap, linear_no_bias, loss};
 use examples::start;
 use l1_core::{ParamsProxSgd, ProxSgd, Regularized};
@@ -16,16 +16,16 @@ struct Net {
     fc: Linear,
 }
 
-pub(crate) fn lost_threshold() -> Result<()> {
+pub(crate) fn lost_threshold(device: &Device) -> Result<()> {
     mistake(11, "A λ that is too small for bf16");
-    let (x, y) = data(6)?;
+    let (x, y) = data(6, device)?;
     let (x, y) = (x.to_dtype(DType::BF16)?, y.to_dtype(DType::BF16)?);
     println!(
         "lr·λ is less than half of the last digit of every weight: what the penalty takes off is rounded back on."
     );
     for master_weights in [false, true] {
         let varmap = VarMap::new();
-        let net = Net { fc: linear_no_bias(6, 1, builder(&varmap, DType::BF16).pp("fc"))? };
+        let net = Net { fc: linear_no_bias(6, 1, builder(&varmap, DType::BF16, device).pp("fc"))? };
         start::draw(&varmap, 0)?;
         let params = ParamsProxSgd { lr: 0.005, master_weights, ..ParamsProxSgd::new(net.regularizer()?) };
         let warnings = Arc::new(Lines::default());

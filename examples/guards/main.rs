@@ -25,19 +25,20 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     let mut folder = args.options.folder("guards")?;
+    let device = args.options.device.device()?;
     println!("Twelve mistakes. What stands behind \"l1:\" is what a user sees, word for word.");
-    left_out::forgotten_layer()?;
-    left_out::misspelt_rule()?;
-    left_out::copied_layer()?;
-    declared::penalty_on_a_norm()?;
-    declared::tied_layers()?;
-    gradients::starved_layer(args.options.quick)?;
-    gradients::unused_layer()?;
-    gradients::not_a_number()?;
-    twice::in_the_loss_and_in_the_step()?;
-    twice::no_gradient_in_the_loss()?;
-    half::lost_threshold()?;
-    files::changed_declaration(&mut folder)?;
+    left_out::forgotten_layer(&device)?;
+    left_out::misspelt_rule(&device)?;
+    left_out::copied_layer(&device)?;
+    declared::penalty_on_a_norm(&device)?;
+    declared::tied_layers(&device)?;
+    gradients::starved_layer(&device, args.options.quick)?;
+    gradients::unused_layer(&device)?;
+    gradients::not_a_number(&device)?;
+    twice::in_the_loss_and_in_the_step(&device)?;
+    twice::no_gradient_in_the_loss(&device)?;
+    half::lost_threshold(&device)?;
+    files::changed_declaration(&device, &mut folder)?;
     println!("\n{}", folder.summary());
     Ok(())
 }
@@ -79,14 +80,14 @@ fn refused<T, E: Display>(outcome: Result<T, E>) -> Result<String> {
     }
 }
 
-fn builder(varmap: &VarMap, dtype: DType) -> VarBuilder<'static> {
-    VarBuilder::from_varmap(varmap, dtype, &Device::Cpu)
+fn builder(varmap: &VarMap, dtype: DType, device: &Device) -> VarBuilder<'static> {
+    VarBuilder::from_varmap(varmap, dtype, device)
 }
 
 /// Inputs and targets of which the second follows from the first: 64 rows of `features`, and twice the first of them.
-fn data(features: usize) -> Result<(Tensor, Tensor)> {
+fn data(features: usize, device: &Device) -> Result<(Tensor, Tensor)> {
     // Of squares: sines of equal steps would be columns that follow from each other.
-    let numbers = Tensor::arange(0f32, (64 * features) as f32, &Device::Cpu)?;
+    let numbers = Tensor::arange(0f32, (64 * features) as f32, device)?;
     let x = (numbers.sqr()? * 0.1)?.sin()?.reshape((64, features))?;
     let y = (x.narrow(1, 0, 1)? * 2.0)?;
     Ok((x, y))

@@ -7,6 +7,7 @@ mod picture;
 mod series;
 
 use anyhow::{Context, Result};
+use candle_core::Device;
 use candle_nn::VarMap;
 use clap::Parser;
 use examples::{
@@ -21,6 +22,7 @@ use series::{Forecasts, LAGS, STEPS, Series, first_question};
 
 /// Sunspots by an LSTM that rules for names make sparse
 #[derive(Parser)]
+#[command(after_help = "The autoregressions are fitted on the CPU, whatever the device.")]
 struct Args {
     #[command(flatten)]
     options: Options,
@@ -64,6 +66,7 @@ const LAMBDAS: [f64; 6] = [0.003, 0.006, 0.012, 0.024, 0.048, 0.096];
 fn main() -> Result<()> {
     let args = Args::parse();
     let mut folder = args.options.folder("lstm")?;
+    let device = args.options.device.device()?;
     let data = Sunspots::load()?;
     let (first, last) = (data.years[0], data.years.last().context("there are years")?);
     println!(
@@ -76,16 +79,16 @@ fn main() -> Result<()> {
     println!("differ from last year's. It learns from the years to {LEARNED}; the others are held out.");
 
     heading("1. Is every variable accounted for?");
-    account(&args)?;
+    account(&args, &device)?;
 
     heading("2. How strong?");
     let lambda = match args.lambda {
         Some(lambda) => lambda,
-        None => choose(&args, &data)?,
+        None => choose(&args, &data, &device)?,
     };
 
     heading("3. What is left");
-    let series = Series::new(&data, LEARNED);
+    let series = Series::new(&data, LEARNED, &device);
     let learned = series.questions(first_question(&data)..=LEARNED)?;
     let (sparse, stationarity) = Trained::to_the_end(args.effort(), lambda, &learned)?;
     println!(
@@ -123,9 +126,9 @@ fn heading(text: &str) {
 }
 
 /// What the attributes reach, and what they and the rules reach.
-fn account(args: &Args) -> Result<()> {
+fn account(args: &Args, device: &Device) -> Result<()> {
     let varmap = VarMap::new();
-    let model = Forecaster::new(&varmap, args.cells, args.seed)?;
+    let model = Forecaster::new(&varmap, args.cells, args.seed, device)?;
     println!("The attributes alone leave the LSTM out, since candle keeps its tensors private:\n");
     match model.regularizer()?.coverage(&varmap).strict() {
         Ok(()) => anyhow::bail!("the LSTM was seen without rules"),
@@ -138,11 +141,11 @@ fn account(args: &Args) -> Result<()> {
 }
 
 /// The λ whose network, when it has learned from the years to TRIED, forecasts those to LEARNED best.
-fn choose(args: &Args, data: &Sunspots) -> Result<f64> {
+fn choose(args: &Args, data: &Sunspots, device: &Device) -> Result<f64> {
     println!(
         "Learned from the years to {TRIED}, and tried on those to {LEARNED}. Error: the root of the mean square.\n"
     );
-    let series = Series::new(data, TRIED);
+    let series = Series::new(data, TRIED, device);
     let learned = series.questions(first_question(data)..=TRIED)?;
     let next = series.questions(TRIED + 1..=LEARNED)?;
     let mut best: Option<(f64, f64)> = None;

@@ -25,8 +25,8 @@ pub struct Forecaster {
 const RIDGE: f64 = 0.003;
 
 impl Forecaster {
-    pub fn new(varmap: &VarMap, cells: usize, seed: u64) -> Result<Self> {
-        let vb = VarBuilder::from_varmap(varmap, DType::F64, &Device::Cpu);
+    pub fn new(varmap: &VarMap, cells: usize, seed: u64, device: &Device) -> Result<Self> {
+        let vb = VarBuilder::from_varmap(varmap, DType::F64, device);
         let lstm = LSTM::new(LAGS, cells, LSTMConfig::default(), vb.pp("lstm"))?;
         let head = linear(cells, 1, vb.pp("head"))?;
         start::draw(varmap, seed)?;
@@ -83,7 +83,7 @@ impl Trained {
     pub fn roughly(effort: Effort, lambda: f64, questions: &Questions) -> Result<Self> {
         const RATE: f64 = 0.02;
         let varmap = VarMap::new();
-        let model = Forecaster::new(&varmap, effort.cells, effort.seed)?;
+        let model = Forecaster::new(&varmap, effort.cells, effort.seed, questions.windows.device())?;
         let regularizer = model.rules(&varmap, lambda)?;
         let params = ParamsProxAdamW { lr: RATE, ..ParamsProxAdamW::new(regularizer.clone()) };
         let mut opt = ProxAdamW::new(varmap.all_vars(), params)?;

@@ -18,6 +18,8 @@ pub struct Series {
     standardized: Vec<f64>,
     mean: f64,
     deviation: f64,
+    /// Of the questions.
+    device: Device,
 }
 
 /// Consecutive years that are asked for.
@@ -39,13 +41,13 @@ pub fn first_question(data: &Sunspots) -> u32 {
 
 impl Series {
     /// * `last`: the last year that is learned from. Held-out years are scaled alike: nothing is learned from them.
-    pub fn new(data: &Sunspots, last: u32) -> Self {
+    pub fn new(data: &Sunspots, last: u32, device: &Device) -> Self {
         let learned = &data.numbers[..=(last - data.years[0]) as usize];
         let mean_of = |numbers: &[f64]| numbers.iter().sum::<f64>() / numbers.len() as f64;
         let mean = mean_of(learned);
         let deviation = mean_of(&learned.iter().map(|number| (number - mean).powi(2)).collect::<Vec<_>>()).sqrt();
         let standardized = data.numbers.iter().map(|number| (number - mean) / deviation).collect();
-        Self { first: data.years[0], standardized, mean, deviation }
+        Self { first: data.years[0], standardized, mean, deviation, device: device.clone() }
     }
 
     pub fn questions(&self, years: RangeInclusive<u32>) -> Result<Questions> {
@@ -58,9 +60,9 @@ impl Series {
             }
         }
         let count = to + 1 - from;
-        let column = |numbers: &[f64]| Tensor::from_slice(numbers, (count, 1), &Device::Cpu);
+        let column = |numbers: &[f64]| Tensor::from_slice(numbers, (count, 1), &self.device);
         Ok(Questions {
-            windows: Tensor::from_vec(windows, (count, STEPS, LAGS), &Device::Cpu)?,
+            windows: Tensor::from_vec(windows, (count, STEPS, LAGS), &self.device)?,
             before: column(&self.standardized[from - 1..to])?,
             answers: column(&self.standardized[from..=to])?,
             first: *years.start(),

@@ -1,7 +1,7 @@
 //! What weight decay and minibatches do to the end of a lasso, in the words of the certificate.
 
 use anyhow::{Context, Result};
-use candle_core::Module;
+use candle_core::{Device, Module};
 use candle_nn::{Optimizer, loss};
 use examples::{
     data::Labelled,
@@ -20,8 +20,8 @@ const BATCH: usize = 34;
 
 const LR: f64 = 0.1;
 
-pub(crate) fn show(folder: &mut Folder, seed: u64, steps: usize) -> Result<()> {
-    let problem = lasso()?;
+pub(crate) fn show(folder: &mut Folder, device: &Device, seed: u64, steps: usize) -> Result<()> {
+    let problem = lasso(device)?;
     let sgd = |weight_decay| move |r: Regularizer| ParamsProxSgd { lr: LR, weight_decay, ..ParamsProxSgd::new(r) };
     let adamw =
         |weight_decay| move |r: Regularizer| ParamsProxAdamW { lr: LR, weight_decay, ..ParamsProxAdamW::new(r) };

@@ -81,7 +81,7 @@ impl End {
 impl Problem {
     fn model(&self) -> Result<(VarMap, Risk)> {
         let varmap = VarMap::new();
-        let vb = VarBuilder::from_varmap(&varmap, DType::F64, &Device::Cpu);
+        let vb = VarBuilder::from_varmap(&varmap, DType::F64, self.x.device());
         let model = Risk { factors: linear(Diabetes::FEATURES.len(), 1, vb.pp("factors"))? };
         start::draw(&varmap, self.seed)?;
         Ok((varmap, model))
@@ -148,8 +148,8 @@ impl Problem {
 }
 
 /// Runs them all and says where each ended.
-pub(crate) fn show(folder: &mut Folder, seed: u64, steps: usize) -> Result<()> {
-    let data = Diabetes::load()?;
+pub(crate) fn show(folder: &mut Folder, device: &Device, seed: u64, steps: usize) -> Result<()> {
+    let data = Diabetes::load(device)?;
     let x = Standardization::of(&data.x)?.apply(&data.x)?;
     let mut sorted: Vec<f64> = data.y.flatten_all()?.to_vec1()?;
     sorted.sort_unstable_by(f64::total_cmp);

@@ -26,9 +26,10 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let mut folder = args.options.folder("optimizers")?;
     let steps = args.steps.unwrap_or(if args.options.quick { 500 } else { 4000 });
-    ends::show(&mut folder, args.seed, steps)?;
-    penalties::show(&mut folder, args.seed, steps / 2)?;
-    disturbed::show(&mut folder, args.seed, steps / 2)?;
+    let device = args.options.device.device()?;
+    ends::show(&mut folder, &device, args.seed, steps)?;
+    penalties::show(&mut folder, &device, args.seed, steps / 2)?;
+    disturbed::show(&mut folder, &device, args.seed, steps / 2)?;
     println!("{}", folder.summary());
     Ok(())
 }

@@ -43,7 +43,7 @@ impl Problem {
     /// Drawn by a seed; the bias from 0.
     pub(crate) fn model(&self, seed: u64) -> Result<(VarMap, Model)> {
         let varmap = VarMap::new();
-        let vb = VarBuilder::from_varmap(&varmap, DType::F64, &Device::Cpu);
+        let vb = VarBuilder::from_varmap(&varmap, DType::F64, self.x.device());
         let layer = linear(self.x.dim(1)?, self.y.dim(1)?, vb.pp("layer"))?;
         start::draw(&varmap, seed)?;
         Ok((varmap, Model { layer, rule: self.rule }))
@@ -95,14 +95,14 @@ enum Fall {
 const LAST: f64 = 1e-6;
 
 /// Lasso and its relatives on diabetes, standardized: λ = 0.117 and 0.104 are a tenth of the λ at which nothing is left.
-fn problems() -> Result<Vec<Problem>> {
-    let data = Diabetes::load()?;
+fn problems(device: &Device) -> Result<Vec<Problem>> {
+    let data = Diabetes::load(device)?;
     let standardized = |x: &Tensor| Standardization::of(x)?.apply(x);
     let (x, y) = (standardized(&data.x)?, standardized(&data.y)?);
     let on_progression = |name, rule| Problem { name, x: x.clone(), y: y.clone(), rule };
     let l1 = Rule::l1;
     // Five measurements of the blood from the others and the progression.
-    let others = x.index_select(&Tensor::new(&[0u32, 1, 2, 3, 9], &Device::Cpu)?, 1)?;
+    let others = x.index_select(&Tensor::new(&[0u32, 1, 2, 3, 9], device)?, 1)?;
     let blood = x.narrow(1, 4, 5)?.contiguous()?;
     let matrix = Problem {
         name: "nuclear norm, λ = 0.1",
@@ -128,8 +128,8 @@ fn problems() -> Result<Vec<Problem>> {
 }
 
 /// The lasso among them.
-pub(crate) fn lasso() -> Result<Problem> {
-    problems()?.into_iter().next().context("the lasso is the first")
+pub(crate) fn lasso(device: &Device) -> Result<Problem> {
+    problems(device)?.into_iter().next().context("the lasso is the first")
 }
 
 /// Where an optimizer ended.
@@ -226,7 +226,7 @@ pub(crate) fn small(value: f64) -> String {
     if value.abs() < 1e-12 { "< 1e-12".to_owned() } else { format!("{value:.1e}") }
 }
 
-pub(crate) fn show(folder: &mut Folder, seed: u64, steps: usize) -> Result<()> {
+pub(crate) fn show(folder: &mut Folder, device: &Device, seed: u64, steps: usize) -> Result<()> {
     println!(
         "Every penalty on least squares with the same data, {steps} steps (`Fista`: at most). Above: loss + penalty above"
     );
@@ -241,7 +241,7 @@ pub(crate) fn show(folder: &mut Folder, seed: u64, steps: usize) -> Result<()> {
     );
     let mut text = "| penalty | optimizer | above | distance | zeros | gap | leaving | steps |\n".to_owned();
     text += "|---|---|---:|---:|---:|---:|---:|---:|\n";
-    for problem in problems()? {
+    for problem in problems(device)? {
         let ends = problem.ends(seed, steps)?;
         let known = if problem.is_convex(seed)? { f64::INFINITY } else { problem.lowest(steps)? };
         let best = ends.iter().map(|end| end.objective).fold(known, f64::min);

@@ -57,8 +57,8 @@ impl Khan {
         ["BL: Burkitt lymphoma", "EWS: Ewing's sarcoma", "NB: neuroblastoma", "RMS: rhabdomyosarcoma"];
 
     /// 63 patients to learn from and 20 held out, F64.
-    pub fn load() -> Result<Self> {
-        let file = Tensors::open("khan.safetensors")?;
+    pub fn load(device: &Device) -> Result<Self> {
+        let file = Tensors::open("khan.safetensors", device)?;
         Ok(Self {
             train: Labelled { x: file.get("x_train")?, y: file.get("y_train")? },
             test: Labelled { x: file.get("x_test")?, y: file.get("y_test")? },
@@ -91,8 +91,8 @@ impl Diabetes {
         ("s6", "blood sugar"),
     ];
 
-    pub fn load() -> Result<Self> {
-        let file = Tensors::open("diabetes.safetensors")?;
+    pub fn load(device: &Device) -> Result<Self> {
+        let file = Tensors::open("diabetes.safetensors", device)?;
         Ok(Self { x: file.get("x")?, y: file.get("y")?.unsqueeze(1)? })
     }
 }
@@ -102,11 +102,11 @@ impl Digits {
     pub const SIDE: usize = 8;
 
     /// All 1797 digits in an order drawn with `seed`: the first three quarters to learn from, the rest held out.
-    pub fn load(seed: u64) -> Result<Self> {
-        let file = Tensors::open("digits.safetensors")?;
+    pub fn load(seed: u64, device: &Device) -> Result<Self> {
+        let file = Tensors::open("digits.safetensors", device)?;
         let (images, labels) = ((file.get("images")?.to_dtype(DType::F32)? / 16.0)?, file.get("labels")?);
         let count = labels.elem_count();
-        let order = shuffled(count, &mut StdRng::seed_from_u64(seed))?;
+        let order = shuffled(count, &mut StdRng::seed_from_u64(seed), device)?;
         let part = |start: usize, len: usize| -> Result<Labelled> {
             let rows = order.narrow(0, start, len)?;
             Ok(Labelled { x: images.index_select(&rows, 0)?, y: labels.index_select(&rows, 0)? })
@@ -121,8 +121,8 @@ impl Mnist {
     pub const SIDE: usize = 28;
 
     /// 1500 images to learn from and 500 held out.
-    pub fn load() -> Result<Self> {
-        let file = Tensors::open("mnist.safetensors")?;
+    pub fn load(device: &Device) -> Result<Self> {
+        let file = Tensors::open("mnist.safetensors", device)?;
         let images = |name: &str| -> Result<Tensor> { Ok((file.get(name)?.to_dtype(DType::F32)? / 255.0)?) };
         Ok(Self {
             train: Labelled { x: images("x_train")?, y: file.get("y_train")? },
@@ -133,7 +133,7 @@ impl Mnist {
 
 impl Sunspots {
     pub fn load() -> Result<Self> {
-        let file = Tensors::open("sunspots.safetensors")?;
+        let file = Tensors::open("sunspots.safetensors", &Device::Cpu)?;
         Ok(Self { years: file.get("years")?.to_vec1()?, numbers: file.get("numbers")?.to_vec1()? })
     }
 
@@ -148,6 +148,10 @@ impl Labelled {
         self.y.elem_count()
     }
 
+    pub fn device(&self) -> &Device {
+        self.x.device()
+    }
+
     /// The first rows alone.
     pub fn first(&self, rows: usize) -> Result<Self> {
         Ok(Self { x: self.x.narrow(0, 0, rows)?.contiguous()?, y: self.y.narrow(0, 0, rows)?.contiguous()? })
@@ -156,7 +160,7 @@ impl Labelled {
     /// Once through the data in an order drawn from `rng`, `size` rows at a time; rows left over at the end wait for
     /// another pass.
     pub fn batches(&self, size: usize, rng: &mut StdRng) -> Result<Vec<Self>> {
-        let order = shuffled(self.rows(), rng)?;
+        let order = shuffled(self.rows(), rng, self.device())?;
         let batch = |index: usize| -> Result<Self> {
             let rows = order.narrow(0, index * size, size)?;
             Ok(Self { x: self.x.index_select(&rows, 0)?, y: self.y.index_select(&rows, 0)? })
@@ -184,10 +188,10 @@ impl Standardization {
     }
 }
 
-fn shuffled(count: usize, rng: &mut StdRng) -> Result<Tensor> {
+fn shuffled(count: usize, rng: &mut StdRng, device: &Device) -> Result<Tensor> {
     let mut rows: Vec<u32> = (0..u32::try_from(count)?).collect();
     rows.shuffle(rng);
-    Ok(Tensor::from_vec(rows, count, &Device::Cpu)?)
+    Ok(Tensor::from_vec(rows, count, device)?)
 }
 
 /// A file of named tensors.
@@ -197,10 +201,10 @@ struct Tensors {
 }
 
 impl Tensors {
-    fn open(name: &'static str) -> Result<Self> {
+    fn open(name: &'static str, device: &Device) -> Result<Self> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(name);
-        let tensors = candle_core::safetensors::load(&path, &Device::Cpu)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let tensors =
+            candle_core::safetensors::load(&path, device).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self { name, tensors })
     }
 

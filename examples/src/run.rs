@@ -10,6 +10,8 @@ use candle_nn::VarMap;
 use indicatif::{ProgressBar, ProgressStyle};
 use l1_core::Report;
 
+use crate::device::On;
+
 /// Options of every program.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Options {
@@ -19,6 +21,9 @@ pub struct Options {
     /// Folder for the results [default: target/l1/NAME]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t)]
+    pub device: On,
 }
 
 impl Options {

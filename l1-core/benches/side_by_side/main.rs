@@ -5,13 +5,20 @@
 //! addition a number.
 //!
 //!     cargo bench -p l1-core --bench side_by_side -- [--rounds N] [--json FILE] [WORK ..]
+//!
+//! On a GPU, steps alone, of up to 1 B parameters beside candle and a copy of memory; `--quick`: a thousandth of the parameters, which is
+//! the same table on the CPU too.
+//!
+//!     cargo bench -p l1-core --features cuda --bench side_by_side -- --device cuda [--quick] [--rounds N] [--json FILE] [WORK ..]
 
+mod cuda;
 mod limits;
 mod rounds;
 mod works;
 
 use std::{collections::BTreeMap, error::Error, fs};
 
+use candle_core::Device;
 use comfy_table::{CellAlignment, Table, presets};
 
 use rounds::{Contender, medians};
@@ -42,26 +49,53 @@ struct Arguments {
     rounds: usize,
     json: Option<String>,
     works: Vec<String>,
+    on: On,
+    /// The GPU's table in small.
+    quick: bool,
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, PartialEq)]
+enum On {
+    Cpu,
+    Cuda,
 }
 
 impl Arguments {
     fn read() -> Result<Self, Box<dyn Error>> {
-        let mut arguments = Self { rounds: 21, json: None, works: Vec::new() };
+        let mut arguments = Self { rounds: 21, json: None, works: Vec::new(), on: On::Cpu, quick: false };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--bench" => {} // cargo's
                 "--rounds" => arguments.rounds = words.next().ok_or("--rounds needs a number")?.parse()?,
                 "--json" => arguments.json = Some(words.next().ok_or("--json needs a file")?),
+                "--quick" => arguments.quick = true,
+                "--device" => {
+                    arguments.on = match words.next().as_deref() {
+                        Some("cpu") => On::Cpu,
+                        Some("cuda") => On::Cuda,
+                        _ => return Err("--device needs `cpu` or `cuda`".into()),
+                    }
+                }
                 option if option.starts_with('-') => return Err(format!("unknown option {option}").into()),
                 work => arguments.works.push(work.to_owned()),
             }
         }
-        let known: Vec<_> = works::ALL.iter().flat_map(|group| group.keys).copied().collect();
-        if let Some(unknown) = arguments.works.iter().find(|work| !known.contains(&work.as_str())) {
+        let known = if arguments.is_for_gpus() {
+            cuda::keys(arguments.quick)
+        } else {
+            works::ALL.iter().flat_map(|group| group.keys).map(|key| (*key).to_owned()).collect()
+        };
+        if let Some(unknown) = arguments.works.iter().find(|work| !known.contains(work)) {
             return Err(format!("unknown work {unknown} (expected some of {})", known.join(", ")).into());
         }
         Ok(arguments)
+    }
+
+    /// Which of the two tables.
+    fn is_for_gpus(&self) -> bool {
+        self.on == On::Cuda || self.quick
     }
 
     fn wants(&self, key: &str) -> bool {
@@ -71,6 +105,10 @@ impl Arguments {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::read()?;
+    if arguments.is_for_gpus() {
+        let device = if arguments.on == On::Cuda { cuda::device()? } else { Device::Cpu };
+        return cuda::run(&arguments, &device);
+    }
     let threads = rayon::current_num_threads();
     println!("{threads} threads, {}, {} rounds; medians", simd_name(), arguments.rounds);
     let mut table = Table::new();

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::Result;
+use candle_core::{Device, Result};
 
 use crate::Work;
 
-/// One way to do a work: something to prepare that is not timed, and what is timed.
-pub(crate) struct Contender(Box<dyn FnMut() -> Result<Duration>>);
+/// One way to do a work: something to prepare that is not timed, and what is timed, once or several times.
+pub(crate) struct Contender(Box<dyn FnMut() -> Result<(Duration, u32)>>);
 
 impl Contender {
     /// Times the whole of `work`.
@@ -24,16 +24,37 @@ impl Contender {
             let prepared = prepare()?;
             let start = Instant::now();
             work(prepared)?;
-            Ok(start.elapsed())
+            Ok((start.elapsed(), 1))
         }))
+    }
+
+    /// Times `work` on a device that works on while the host goes ahead: so many in a row that waiting for the last one, once, counts
+    /// for little. It is done a few times at once, and fails if that fails.
+    pub(crate) fn in_a_row(device: &Device, mut work: impl FnMut() -> Result<()> + 'static) -> Result<Self> {
+        const WARM: u32 = 3;
+        const FILLED: Duration = Duration::from_millis(20);
+        let device = device.clone();
+        let mut timed = move |times: u32| {
+            let start = Instant::now();
+            for _ in 0..times {
+                work()?;
+            }
+            device.synchronize()?;
+            Ok((start.elapsed(), times))
+        };
+        timed(WARM)?;
+        let (took, _) = timed(WARM)?;
+        let times = (FILLED.as_secs_f64() * f64::from(WARM) / took.as_secs_f64()).ceil().clamp(2.0, 1000.0) as u32;
+        Ok(Self(Box::new(move || timed(times))))
     }
 
     /// Seconds of one run: the mean over as many as fill 2 ms, so that small works are measured too.
     fn sample(&mut self) -> Result<f64> {
         let (mut total, mut runs) = (Duration::ZERO, 0);
         while total < Duration::from_millis(2) {
-            total += (self.0)()?;
-            runs += 1;
+            let (took, times) = (self.0)()?;
+            total += took;
+            runs += times;
         }
         Ok(total.as_secs_f64() / f64::from(runs))
     }

@@ -7,7 +7,8 @@ mod steps;
 mod visits;
 
 use candle_core::{DType, Device, Result, Tensor, Var, backprop::GradStore};
-use l1_core::{Regularized, Rule, Visitor};
+use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+use l1_core::{Guard, ParamsProxAdamW, ProxAdamW, Regularized, Rule, Visitor};
 
 use crate::Work;
 
@@ -36,7 +37,7 @@ const LR: f64 = 1e-3;
 const LARGE: (usize, usize) = (16, 1 << 20);
 
 /// Some tensors under one λ.
-struct Model(Vec<Var>);
+pub(crate) struct Model(pub(crate) Vec<Var>);
 
 impl Model {
     fn new((count, length): (usize, usize)) -> Result<Self> {
@@ -44,7 +45,7 @@ impl Model {
     }
 
     /// Gradients for it, as `backward` leaves them. The tensors are made once, the store anew each time.
-    fn store(&self, gradients: &[Tensor]) -> Result<GradStore> {
+    pub(crate) fn store(&self, gradients: &[Tensor]) -> Result<GradStore> {
         let mut grads = Tensor::zeros((), DType::F32, &Device::Cpu)?.backward()?;
         for (var, gradient) in self.0.iter().zip(gradients) {
             grads.insert(var, gradient.clone());
@@ -57,9 +58,22 @@ impl Model {
         self.0.iter().enumerate().map(gradient).collect()
     }
 
+    /// Steps that end at exact zeros.
+    pub(crate) fn prox_adamw(&self, guard: Guard) -> Result<ProxAdamW> {
+        let params = ParamsProxAdamW { lr: LR, guard, ..ParamsProxAdamW::new(self.regularizer()?) };
+        ProxAdamW::new(self.0.clone(), params)
+    }
+
+    /// The penalty in the loss, whose gradient is all that each step gets: no zeros at the end.
+    pub(crate) fn adamw_with_abs(self) -> Result<impl FnMut() -> Result<()>> {
+        let params = ParamsAdamW { lr: LR, weight_decay: 0.0, ..ParamsAdamW::default() };
+        let mut opt = AdamW::new(self.0.clone(), params)?;
+        Ok(move || opt.step(&self.abs()?.backward()?))
+    }
+
     /// λ·Σ|w| in candle's operations.
     fn abs(&self) -> Result<Tensor> {
-        let mut sum = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+        let mut sum = Tensor::zeros((), DType::F32, self.0.first().map_or(&Device::Cpu, |var| var.device()))?;
         for var in &self.0 {
             sum = (sum + var.abs()?.sum_all()?)?;
         }

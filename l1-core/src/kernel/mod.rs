@@ -30,6 +30,7 @@ mod hold;
 mod host;
 mod in_loss;
 mod lanes;
+mod launches;
 mod many;
 #[doc(hidden)]
 pub mod master;
@@ -49,15 +50,14 @@ pub(crate) use composed::number;
 #[doc(hidden)]
 pub use cuda::emulated;
 #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
-#[doc(hidden)]
-pub use cuda::launches;
-#[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
 pub(crate) use cuda::{Gpu, measure, of_all as gpu_of_all};
 pub(crate) use distance::groups;
 pub use distance::{LambdaMax, Stays, distances, lambda_max, scale_max};
 #[doc(hidden)]
 pub use hold::Hold;
 pub(crate) use hold::{hold_gradient, put_back_zeros};
+#[doc(hidden)]
+pub use launches::launches;
 pub(crate) use master::is_half;
 pub use norm::Norm;
 pub(crate) use number::{is_supported, wide_dtype};

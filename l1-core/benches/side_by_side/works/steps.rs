@@ -3,8 +3,8 @@
 use std::{cell::RefCell, hint::black_box, rc::Rc};
 
 use candle_core::{Result, backprop::GradStore};
-use candle_nn::{AdamW, Optimizer, ParamsAdamW, SGD};
-use l1_core::{Guard, ParamsProxAdamW, ParamsProxSgd, ProxAdamW, ProxSgd, Regularized};
+use candle_nn::{Optimizer, SGD};
+use l1_core::{Guard, ParamsProxSgd, ProxSgd, Regularized};
 
 use super::{Group, LARGE, LR, Model};
 use crate::{Against, Work, limits::Arrays, rounds::Contender};
@@ -77,8 +77,7 @@ fn small() -> Result<Vec<Work>> {
 
 fn prox_adamw(size: (usize, usize), guard: Guard) -> Result<Contender> {
     let model = Model::new(size)?;
-    let params = ParamsProxAdamW { lr: LR, guard, ..ParamsProxAdamW::new(model.regularizer()?) };
-    step_of(ProxAdamW::new(model.0.clone(), params)?, &model)
+    step_of(model.prox_adamw(guard)?, &model)
 }
 
 fn prox_sgd(size: (usize, usize), guard: Guard) -> Result<Contender> {
@@ -92,12 +91,8 @@ fn step_of(mut opt: impl Optimizer + 'static, model: &Model) -> Result<Contender
     Ok(Contender::new(move || opt.step(&grads)))
 }
 
-/// The penalty in the loss, whose gradient is all that the step gets: no zeros at the end.
 fn adamw_with_abs(size: (usize, usize)) -> Result<Contender> {
-    let model = Model::new(size)?;
-    let params = ParamsAdamW { lr: LR, weight_decay: 0.0, ..ParamsAdamW::default() };
-    let mut opt = AdamW::new(model.0.clone(), params)?;
-    Ok(Contender::new(move || opt.step(&model.abs()?.backward()?)))
+    Ok(Contender::new(Model::new(size)?.adamw_with_abs()?))
 }
 
 /// candle's SGD has no momentum.

@@ -1,7 +1,5 @@
 //! A GPU: its memory, the addresses of tensors in it, and launches. Either NVIDIA's, through candle, or the emulated one of the tests.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use candle_core::{DType, Layout, Storage, Tensor};
 
 #[cfg(feature = "emulated-cuda")]
@@ -9,7 +7,7 @@ use super::emulated;
 #[cfg(feature = "cuda")]
 use super::nvidia;
 use super::table::{Args, Plain};
-use crate::{Error, Result};
+use crate::{Error, Result, kernel::launches};
 
 /// Where kernels run.
 #[derive(Clone, Debug)]
@@ -27,15 +25,6 @@ pub(super) enum Module {
     Groups,
     Steps,
     Sums,
-}
-
-/// How many kernels have been launched so far.
-static LAUNCHES: AtomicU64 = AtomicU64::new(0);
-
-/// How many kernels l1 has launched on GPUs so far: for benchmarks, which say how many a step takes.
-#[must_use]
-pub fn launches() -> u64 {
-    LAUNCHES.load(Ordering::Relaxed)
 }
 
 impl Gpu {
@@ -100,7 +89,7 @@ impl Gpu {
         if grid == 0 {
             return Ok(());
         }
-        LAUNCHES.fetch_add(1, Ordering::Relaxed);
+        launches::count();
         // Kernels go on to further jobs where there are more than blocks.
         let grid = u32::try_from(grid).unwrap_or(u32::MAX).min(1 << 30);
         match self {

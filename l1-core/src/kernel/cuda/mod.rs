@@ -32,7 +32,6 @@ mod table;
 
 pub(crate) use clip::measure;
 pub(crate) use gpu::Gpu;
-pub use gpu::launches;
 pub(super) use proxes::{add_subgradients, prox_in_place, subgradient};
 pub(super) use steps::Tables;
 pub(super) use sums::{counts, first_non_finite, omega, value, zero_groups};
