@@ -56,10 +56,6 @@ impl Nvidia {
         Self { device: device.clone(), stream: device.cuda_stream() }
     }
 
-    pub(super) fn device(&self) -> &CudaDevice {
-        &self.device
-    }
-
     pub(super) fn launch(
         &self,
         module: Module,
@@ -117,7 +113,7 @@ impl Nvidia {
     }
 
     pub(super) fn read(&self, memory: &Bytes, to: &mut [u8]) -> Result<()> {
-        self.device.memcpy_dtoh(&memory.slice(0..to.len()), to)?;
+        self.stream.memcpy_dtoh(&memory.slice(0..to.len()), to).w()?;
         self.stream.synchronize().w()?;
         Ok(())
     }
