@@ -352,6 +352,23 @@ fn a_gradient_that_begins_anywhere_in_its_storage_gives_the_same_bits() {
 }
 
 #[test]
+fn a_tensor_that_begins_anywhere_in_its_storage_has_the_same_sums() {
+    let rng = &mut StdRng::seed_from_u64(79);
+    let (length, penalty) = (1301, Penalty::l1(0.3).with_l2(0.1));
+    for dtype in DTYPES {
+        let w = numbers(rng, length);
+        let sums = (0..6).map(|offset| {
+            let padded: Vec<f64> = std::iter::repeat_n(7.0, offset).chain(w.iter().copied()).collect();
+            let shifted = tensor(&padded, &[length + offset], dtype).narrow(0, offset, length).unwrap();
+            let norm = emulated::clip(std::slice::from_ref(&shifted), Norm::L2, f64::INFINITY).unwrap();
+            [emulated::value(&shifted, &penalty).unwrap().unwrap().to_bits(), norm.to_bits()]
+        });
+        let sums: Vec<_> = sums.collect();
+        assert!(sums.iter().all(|of_one| *of_one == sums[0]), "{dtype:?}");
+    }
+}
+
+#[test]
 fn extreme_groups_come_out_as_on_the_cpu() {
     // NaN, infinities, zeros, numbers whose squares vanish or overflow; in every way in which threads share groups.
     let (nan, inf) = (f64::NAN, f64::INFINITY);

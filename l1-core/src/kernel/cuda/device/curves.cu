@@ -27,8 +27,7 @@ L1_FN void curve(const Args& args) {
         const u32 optimizer = line.optimizer, n = states(optimizer);
         u64 bad = 0;
         each(
-            place.length, job.part, false,
-            [&](u64 i) {
+            place.length, job.part, [&](u64 i) {
                 const T stored = on.w[i];
                 R w = on.copy ? on.weight(stored, on.copy[i]) : Element<T>::load(stored);
                 R g = source<T>(optimizer, turn.g, i), state[3] = {}, next = w;
@@ -48,8 +47,7 @@ L1_FN void curve(const Args& args) {
                 for (u32 k = 0; k < n; ++k) on.state[k][i] = state[k];
                 if (on.copy) on.copy[i] = next;
                 on.w[i] = Element<T>::store(next);
-            },
-            [](u64) {});
+            });
         if (bad != 0) atomicMax(at<u64>(args.output) + job.tensor, bad);
     }
 }
@@ -85,12 +83,10 @@ L1_FN void subgradient(const Args& args) {
         const T* w = at<T>(place.w);
         T* to = factor ? at<T>(place.state[1]) : at<T>(turn.g);
         each(
-            place.length, job.part, false,
-            [&](u64 i) {
+            place.length, job.part, [&](u64 i) {
                 const R sum = subgradient_at(line, charging, place, at<double>(place.state[0]), i, Element<T>::load(w[i]));
                 to[i] = Element<T>::store(factor ? R(*factor) * sum : Element<T>::load(to[i]) + sum);
-            },
-            [](u64) {});
+            });
     }
 }
 

@@ -39,16 +39,37 @@ struct alignas(PACK * sizeof(T) < 16 ? PACK * sizeof(T) : 16) Pack {
     T values[PACK];
 };
 
-// The coordinates of a chunk, in packs where all operands allow it. `one(i)` works on a coordinate, `pack(i)` on a pack that begins there.
+// A chunk's bounds.
+struct Bounds {
+    u64 from, to;
+
+    L1_FN Bounds(u64 length, u32 chunk) : from(u64(chunk) * CHUNK) {
+        const u64 rest = length - from;
+        to = from + (rest < CHUNK ? rest : CHUNK);
+    }
+};
+
+// The coordinates of a chunk. `one(i)` works on a coordinate.
+template <class One>
+L1_FN void each(u64 length, u32 chunk, One one) {
+    const Bounds bounds(length, chunk);
+    for (u64 i = bounds.from + threadIdx.x; i < bounds.to; i += blockDim.x) one(i);
+}
+
+// The same by packs, where all operands allow it: `pack(i)` works on a pack that begins there. Whether they do changes nothing about which
+// thread has which coordinates, so that sums have the same bits wherever a tensor lies.
 template <class One, class Four>
 L1_FN void each(u64 length, u32 chunk, bool is_aligned, One one, Four pack) {
-    const u64 from = u64(chunk) * CHUNK, rest = length - from, to = from + (rest < CHUNK ? rest : CHUNK);
-    u64 begin = from;
-    if (is_aligned) {
-        begin = from + (to - from) / PACK * PACK;
-        for (u64 i = from + u64(threadIdx.x) * PACK; i < begin; i += u64(blockDim.x) * PACK) pack(i);
+    const Bounds bounds(length, chunk);
+    const u64 end = bounds.from + (bounds.to - bounds.from) / PACK * PACK;
+    for (u64 i = bounds.from + u64(threadIdx.x) * PACK; i < end; i += u64(blockDim.x) * PACK) {
+        if (is_aligned) {
+            pack(i);
+        } else {
+            for (int k = 0; k < PACK; ++k) one(i + k);
+        }
     }
-    for (u64 i = begin + threadIdx.x; i < to; i += blockDim.x) one(i);
+    for (u64 i = end + threadIdx.x; i < bounds.to; i += blockDim.x) one(i);
 }
 
 // Joins a value of every thread of a block, in an order that is always the same. All threads get the result.
