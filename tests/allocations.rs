@@ -9,7 +9,7 @@ use std::{
     hint::black_box,
 };
 
-use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Var};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Var};
 use candle_nn::{Optimizer, VarMap};
 use l1_core::{Checkpoint, Guard, ParamsProxAdamW, ProxAdamW, Regularized, Schedule, Schedules};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -109,7 +109,7 @@ fn steps() {
     let small = vec![50; 200];
     let with_large = [&small[..], &[300_007, 0, 20_000]].concat();
     for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16] {
-        let (small, with_large) = (Many::new(&small, dtype), Many::new(&with_large, dtype));
+        let (small, with_large) = (Many::on(&Device::Cpu, &small, dtype), Many::on(&Device::Cpu, &with_large, dtype));
         for ((name, make), written) in EVERY_OPTIMIZER.into_iter().zip(WRITTEN) {
             let has_copies = name.contains("f32 copies") && matches!(dtype, DType::BF16 | DType::F16);
             let written = if has_copies { written + WRITTEN_BY_COPIES } else { written };
@@ -145,7 +145,7 @@ fn steps() {
 }
 
 fn refused_files() {
-    let model = Many::new(&[50, 20], DType::F32);
+    let model = Many::on(&Device::Cpu, &[50, 20], DType::F32);
     let varmap = VarMap::new();
     let named = model.weights.iter().enumerate().map(|(index, var)| (format!("w{index}"), var.clone()));
     varmap.data().lock().unwrap().extend(named);

@@ -9,10 +9,11 @@ use std::{
     time::Duration,
 };
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use candle_nn::{Linear, Module, Optimizer, VarBuilder, VarMap, linear, loss};
 use l1_core::{Checkpoint, ParamsProxAdamW, ProxAdamW, Regularized, Schedule, Schedules};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tests::device;
 
 const STEPS: u64 = 600;
 /// Killed before and after.
@@ -36,7 +37,7 @@ struct Mlp {
 fn draw(shape: &[usize], seed: u64) -> Tensor {
     let mut rng = StdRng::seed_from_u64(seed);
     let values = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0f32)).collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    Tensor::from_vec(values, shape, &device()).unwrap()
 }
 
 /// Trains to the last step, from the file if there is one. It says on standard output what it is about to do.
@@ -45,7 +46,7 @@ fn training_program() {
     let Ok(path) = env::var(FILE) else { return };
     let path = Path::new(&path);
     let varmap = VarMap::new();
-    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &device());
     let mlp = Mlp { fc1: linear(32, 64, vb.pp("fc1")).unwrap(), fc2: linear(64, 1, vb.pp("fc2")).unwrap() };
     for (seed, layer) in (0..).zip([&mlp.fc1, &mlp.fc2]) {
         for (seed, tensor) in (2 * seed..).zip([layer.weight(), layer.bias().unwrap()]) {

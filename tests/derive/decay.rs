@@ -1,8 +1,9 @@
 //! `decay`: which parameters it reaches, how it is inherited, and what is refused of it.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use candle_nn::{BatchNorm, LayerNorm, Linear};
 use l1_core::Regularized;
+use tests::device;
 
 use crate::given::{embedding, frozen, layer_norm, linear, linear_no_bias, var};
 use crate::said::{decays, decisions, penalized, refusal};
@@ -140,7 +141,7 @@ fn an_inherited_one_passes_over_what_it_cannot_decay() {
         ln: layer_norm(),
         bn: BatchNorm::new(3, var(3), var(3), var(3), var(3), 1e-5).unwrap(),
         mask: frozen(2),
-        ids: Tensor::new(&[1u32], &Device::Cpu).unwrap(),
+        ids: Tensor::new(&[1u32], &device()).unwrap(),
         activation: candle_nn::Activation::Relu,
         head: linear_no_bias(),
     };
@@ -281,7 +282,7 @@ fn a_decay_that_reaches_nothing() {
     assert_eq!(on(frozen(3)), message);
     let message = "field: decay = 0.01 reaches no parameter: the tensor is of dtype u32. Only F32, F64, BF16 and F16 \
                    are regularized; remove the decay";
-    assert_eq!(on(Tensor::new(&[1u32], &Device::Cpu).unwrap()), message);
+    assert_eq!(on(Tensor::new(&[1u32], &device()).unwrap()), message);
     let message = "field: decay = 0.01 reaches no parameter: `Activation` holds no parameters. Remove the decay";
     assert_eq!(on(candle_nn::Activation::Relu), message);
 }

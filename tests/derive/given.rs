@@ -1,16 +1,17 @@
 //! What the models of these tests are made of: small tensors and layers of ones.
 
-use candle_core::{DType, Device, Shape, Tensor, Var};
+use candle_core::{DType, Shape, Tensor, Var};
 use candle_nn::{Conv2d, Conv2dConfig, Embedding, LayerNorm, Linear, VarBuilder, VarMap};
+use tests::device;
 
 /// A variable, as a `VarMap` makes it.
 pub(crate) fn var(shape: impl Into<Shape>) -> Tensor {
-    Var::ones(shape, DType::F32, &Device::Cpu).unwrap().into_inner()
+    Var::ones(shape, DType::F32, &device()).unwrap().into_inner()
 }
 
 /// A tensor that is no variable, as it comes out of a file or a computation.
 pub(crate) fn frozen(shape: impl Into<Shape>) -> Tensor {
-    Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap()
+    Tensor::ones(shape, DType::F32, &device()).unwrap()
 }
 
 /// `weight` and `bias`.
@@ -39,5 +40,5 @@ pub(crate) fn embedding() -> Embedding {
 }
 
 pub(crate) fn builder(varmap: &VarMap) -> VarBuilder<'static> {
-    VarBuilder::from_varmap(varmap, DType::F32, &Device::Cpu)
+    VarBuilder::from_varmap(varmap, DType::F32, &device())
 }

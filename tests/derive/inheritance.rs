@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 use candle_nn::{LayerNorm, Linear};
 use l1_core::Regularized;
+use tests::device;
 
 use crate::given::{frozen, layer_norm, linear, linear_no_bias, var};
 use crate::said::{decisions, penalized};
@@ -239,7 +240,7 @@ fn a_rule_on_the_struct_passes_over_what_it_cannot_penalize() {
         fc,
         ln: layer_norm(),
         mask: frozen(2),
-        ids: Tensor::new(&[1u32], &candle_core::Device::Cpu).unwrap(),
+        ids: Tensor::new(&[1u32], &device()).unwrap(),
         nothing: Nothing,
         sparse: sparse(),
         head: linear_no_bias(),

@@ -7,6 +7,7 @@ use candle_nn::{
     LayerNorm, LayerNormConfig, Linear, PReLU, RmsNorm, VarBuilder, VarMap,
 };
 use l1_core::Regularized;
+use tests::device;
 
 use crate::given::builder;
 use crate::said::{decisions, paths, penalized, roles};
@@ -205,7 +206,7 @@ fn what_holds_no_parameters_needs_no_attribute() {
         activation: Activation::Relu,
         dropout: Dropout::new(0.5),
         identity: candle_nn::ops::Identity,
-        device: Device::Cpu,
+        device: device(),
         dtype: DType::F32,
         shape: Shape::from(2),
         init: candle_nn::init::ZERO,
@@ -225,7 +226,7 @@ fn variables_and_tensors_are_parameters_by_themselves() {
         var: Var,
         tensor: Tensor,
     }
-    let var = Var::ones(2, DType::F64, &Device::Cpu).unwrap();
-    let tensor = Var::ones((), DType::BF16, &Device::Cpu).unwrap().into_inner();
+    let var = Var::ones(2, DType::F64, &device()).unwrap();
+    let tensor = Var::ones((), DType::BF16, &device()).unwrap().into_inner();
     assert_eq!(penalized(&Net { var, tensor }), ["var: lambda = 0.1", "tensor: lambda = 0.1"]);
 }

@@ -1,8 +1,9 @@
 //! What a visit refuses, each with its whole message.
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Tensor, Var};
 use candle_nn::{BatchNorm, LayerNorm, Linear, VarBuilder};
 use l1_core::Regularized;
+use tests::device;
 
 use crate::given::{frozen, layer_norm, linear, linear_no_bias, var};
 use crate::said::refusal;
@@ -134,10 +135,10 @@ fn a_lambda_on_a_bias() {
 fn a_lambda_on_an_integer_tensor() {
     let message = "field: lambda = 0.1 reaches no parameter: the tensor is of dtype u32. Only F32, F64, BF16 and \
                    F16 are regularized; remove the penalty";
-    assert_eq!(on(Tensor::new(&[1u32, 2], &Device::Cpu).unwrap()), message);
+    assert_eq!(on(Tensor::new(&[1u32, 2], &device()).unwrap()), message);
     let message = "field: lambda = 0.1 reaches no parameter: the tensor is of dtype i64. Only F32, F64, BF16 and \
                    F16 are regularized; remove the penalty";
-    assert_eq!(on(Var::new(&[1i64, 2], &Device::Cpu).unwrap()), message);
+    assert_eq!(on(Var::new(&[1i64, 2], &device()).unwrap()), message);
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn a_lambda_on_a_layer_that_was_read_from_a_file() {
     candle_core::safetensors::save(&tensors, &path).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    let vb = VarBuilder::from_buffered_safetensors(bytes, candle_core::DType::F32, &Device::Cpu).unwrap();
+    let vb = VarBuilder::from_buffered_safetensors(bytes, candle_core::DType::F32, &device()).unwrap();
     let message = "field: lambda = 0.1 reaches no parameter: `Linear` holds only frozen tensors (not variables). \
                    Build it from a VarBuilder over a VarMap (`VarBuilder::from_varmap`) to train it, or remove the \
                    penalty";

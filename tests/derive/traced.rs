@@ -1,9 +1,10 @@
 //! `Traced`: layers that hide their tensors, seen through the names of their variables.
 
-use candle_core::{DType, Device, Module, Tensor};
+use candle_core::{DType, Module, Tensor};
 use candle_nn::rnn::Direction;
 use candle_nn::{Activation, GRU, GRUConfig, GroupNorm, LSTM, LSTMConfig, Linear, RNN, Sequential, VarBuilder, VarMap};
 use l1_core::{Regularized, Traced};
+use tests::device;
 
 use crate::given::builder;
 use crate::said::{decisions, paths, penalized, roles};
@@ -27,7 +28,7 @@ struct Net<T> {
 }
 
 fn zeros(shape: impl Into<candle_core::Shape>) -> Tensor {
-    Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap()
+    Tensor::zeros(shape, DType::F32, &device()).unwrap()
 }
 
 #[test]
@@ -201,7 +202,7 @@ fn another_varmap_is_an_error() {
 #[test]
 fn a_builder_over_tensors_is_an_error() {
     let tensors = [("fc.weight", zeros((3, 2)))].map(|(name, tensor)| (name.to_owned(), tensor)).into();
-    let vb = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+    let vb = VarBuilder::from_tensors(tensors, DType::F32, &device());
     let error = Traced::new(&VarMap::new(), vb.pp("fc"), |vb| candle_nn::linear_no_bias(2, 3, vb));
     let expected = "the layer under `fc` uses no variable of this VarMap: give `Traced::new` a VarBuilder over \
                     the same VarMap (`VarBuilder::from_varmap(&varmap, ..)`)";

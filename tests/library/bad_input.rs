@@ -1,11 +1,12 @@
 //! What bad input gets at a step: an error that names the parameter and the value, and nothing changed.
 
-use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
+use candle_core::{DType, Tensor, Var, backprop::GradStore};
 use candle_nn::{AdamW, Module, Optimizer, ParamsAdamW, SGD};
 use l1_core::{
     Error, Guard, MissingCause, ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd, Proximal,
     Regularized, Rule, Visitor,
 };
+use tests::{device, rounded};
 
 use crate::{
     every_optimizer::{EVERY_OPTIMIZER, Step, boxed},
@@ -21,9 +22,7 @@ struct Model {
 
 impl Model {
     fn new(dtype: DType) -> Self {
-        let of = |values: &[f64]| {
-            Var::from_tensor(&Tensor::new(values, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()).unwrap()
-        };
+        let of = |values: &[f64]| Var::from_tensor(&rounded(values, dtype)).unwrap();
         Self { first: of(&[1.0, -2.0]), second: of(&[3.0, 0.5, 0.25]), bias: of(&[4.0]) }
     }
 
@@ -87,7 +86,7 @@ fn assert_refused(spoil: impl Fn(&Model, &mut GradStore), message: &str) {
 }
 
 fn like(var: &Var, values: &[f64]) -> Tensor {
-    Tensor::new(values, &Device::Cpu).unwrap().to_dtype(var.dtype()).unwrap()
+    rounded(values, var.dtype())
 }
 
 #[test]
@@ -139,7 +138,7 @@ fn a_gradient_of_another_dtype_is_refused() {
     let model = Model::new(DType::F32);
     for (name, mut step) in optimizers(&model) {
         let mut grads = model.grads();
-        grads.insert(&model.first, Tensor::new(&[1f64, 2.0], &Device::Cpu).unwrap());
+        grads.insert(&model.first, Tensor::new(&[1f64, 2.0], &device()).unwrap());
         let error = step(&grads).unwrap_err().to_string();
         assert_eq!(error, "first: its gradient has dtype F64 (expected F32); cast it with `to_dtype`", "{name}");
     }
@@ -238,7 +237,7 @@ fn a_frozen_model_is_said_to_be_frozen() {
             visitor.field("weight", Rule::l1(0.1).as_default(), &self.0)
         }
     }
-    let error = Frozen(Tensor::new(&[1f32], &Device::Cpu).unwrap()).penalty().unwrap_err();
+    let error = Frozen(Tensor::new(&[1f32], &device()).unwrap()).penalty().unwrap_err();
     assert_eq!(
         error.to_string(),
         "none of the model's parameters (1) is penalized: frozen (1). Build frozen layers from a VarBuilder over a VarMap \
@@ -299,13 +298,13 @@ fn a_layer_norm_that_cuts_the_gradients_is_noticed() {
         fc2: candle_nn::Linear,
     }
     let varmap = candle_nn::VarMap::new();
-    let vb = candle_nn::VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+    let vb = candle_nn::VarBuilder::from_varmap(&varmap, DType::F32, &device());
     let net = Net {
         fc1: candle_nn::linear(3, 4, vb.pp("fc1")).unwrap(),
         norm: candle_nn::layer_norm(4, 1e-5, vb.pp("norm")).unwrap(),
         fc2: candle_nn::linear(4, 1, vb.pp("fc2")).unwrap(),
     };
-    let x = Tensor::new(&[[1f32, -2.0, 3.0], [0.5, 1.0, -1.0]], &Device::Cpu).unwrap();
+    let x = Tensor::new(&[[1f32, -2.0, 3.0], [0.5, 1.0, -1.0]], &device()).unwrap();
     let loss = |norm: &dyn Fn(&Tensor) -> Tensor| {
         let hidden = norm(&net.fc1.forward(&x).unwrap());
         net.fc2.forward(&hidden).unwrap().sqr().unwrap().mean_all().unwrap()
@@ -362,7 +361,7 @@ fn errors_pass_through_candles_result_and_anyhows() {
         Ok(Single::new(&[1.0], DType::F32, Rule::l1(-1.0)).penalty()?)
     }
     fn l1() -> l1_core::Result<Tensor> {
-        Ok(Tensor::new(&[1f32], &Device::Cpu)?.reshape(7)?)
+        Ok(Tensor::new(&[1f32], &device())?.reshape(7)?)
     }
     assert!(matches!(Error::from(candle().unwrap_err()), Error::InvalidValue { key: "lambda", value: -1.0, .. }));
     assert!(anyhow().unwrap_err().downcast_ref::<Error>().is_some());

@@ -2,13 +2,14 @@
 
 use std::cell::Cell;
 
-use candle_core::{DType, Device, Module, Result as CandleResult, Tensor, Var};
+use candle_core::{DType, Module, Result as CandleResult, Tensor, Var};
 use candle_nn::{Linear, Optimizer, VarBuilder, VarMap, linear, loss};
 use l1_core::{
     Budget, BudgetReached, Checkpoint, Error, Fista, Fit, FtrlProximal, Grouping, ParamsFista, ParamsFtrl,
     ParamsOnline, ParamsProxAdamW, ParamsProxSgd, Path, Penalty, ProxAdamW, ProxSgd, Regularized, Regularizer, Result,
     Rule, Visitor,
 };
+use tests::device;
 
 use crate::fista::khan_inputs;
 
@@ -35,8 +36,8 @@ impl Separable {
 
     fn of(first: Vec<f64>, rule: Rule) -> Self {
         let rows = first.len() / 10;
-        let first = Tensor::from_vec(first, (rows, 10), &Device::Cpu).unwrap();
-        let second = Tensor::new(&[3.5f64, 7.5], &Device::Cpu).unwrap();
+        let first = Tensor::from_vec(first, (rows, 10), &device()).unwrap();
+        let second = Tensor::new(&[3.5f64, 7.5], &device()).unwrap();
         let start = |target: &Tensor| Var::from_tensor(&target.affine(1.0, 0.25).unwrap()).unwrap();
         Self { first: start(&first), second: start(&second), targets: [first, second], rule }
     }
@@ -327,7 +328,7 @@ impl Tumours {
     fn new() -> Self {
         let (x, y) = khan_inputs();
         let varmap = VarMap::new();
-        let genes = linear(2308, 4, VarBuilder::from_varmap(&varmap, DType::F64, &Device::Cpu).pp("genes")).unwrap();
+        let genes = linear(2308, 4, VarBuilder::from_varmap(&varmap, DType::F64, &device()).pp("genes")).unwrap();
         varmap.all_vars().iter().for_each(|var| var.set(&var.zeros_like().unwrap()).unwrap());
         Self { genes, x, y, varmap }
     }
@@ -587,8 +588,7 @@ fn what_a_controller_cannot_be_told_is_refused() {
 fn the_target_follows_zhu_and_guptas_cubic_during_the_ramp() {
     // 30 of 102 are 0 from the start, and stay so: 72 live, of which 55 are to be left.
     let model = Separable::new();
-    let kept =
-        Tensor::from_vec((0..100).map(|index| f64::from(u8::from(index >= 30))).collect(), (10, 10), &Device::Cpu);
+    let kept = Tensor::from_vec((0..100).map(|index| f64::from(u8::from(index >= 30))).collect(), (10, 10), &device());
     model.first.set(&kept.unwrap()).unwrap();
     let mut regularizer = model.regularizer().unwrap();
     let params = ParamsOnline { every: 1, ramp: 10, gain: 0.5, ..ParamsOnline::new(12) };

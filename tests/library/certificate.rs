@@ -1,6 +1,6 @@
 //! The certificate against closed forms, numbers worked out by hand, and the definition of a subdifferential.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use candle_nn::{Linear, Module, Optimizer};
 use l1_core::{
     Curve, Error, Grouping, MeanGradients, ParamsProxAdamW, ParamsProxSgd, ParamsStationarity, Penalty, ProxAdamW,
@@ -8,6 +8,7 @@ use l1_core::{
     kernel::{self, Stays},
 };
 use proptest::prelude::*;
+use tests::{device, rounded, tolerance};
 
 use crate::{
     models::{LinearModel, Single, gradients},
@@ -15,11 +16,11 @@ use crate::{
 };
 
 fn vector(values: &[f64]) -> Tensor {
-    Tensor::new(values, &Device::Cpu).unwrap()
+    Tensor::new(values, &device()).unwrap()
 }
 
 fn matrix<const C: usize>(rows: &[[f64; C]]) -> Tensor {
-    Tensor::new(rows.concat(), &Device::Cpu).unwrap().reshape((rows.len(), C)).unwrap()
+    Tensor::new(rows.concat(), &device()).unwrap().reshape((rows.len(), C)).unwrap()
 }
 
 fn distances(w: &Tensor, gradient: &Tensor, penalty: Penalty) -> Vec<f64> {
@@ -56,7 +57,7 @@ fn assert_solves(what: &str, w: &Tensor, b: &Tensor, penalty: Penalty) {
     let gradient = (w - b).unwrap();
     let worst = distances(w, &gradient, penalty).into_iter().fold(0.0, f64::max);
     // Numbers of size 1, each sum rounded a few times.
-    assert!(worst <= 1e-15, "{what}: {worst:e}");
+    assert!(worst <= tolerance(1e-15), "{what}: {worst:e}");
 }
 
 const B: [f64; 6] = [2.0, -0.7, 0.2, -0.5, 1.25, -3.0];
@@ -96,7 +97,7 @@ fn closed_forms_of_groups_are_stationary() {
             let factor = if norm > kappa { 1.0 - kappa / norm } else { 0.0 };
             row.into_iter().map(|x| x * factor).collect::<Vec<_>>()
         };
-        Tensor::new(rows.into_iter().map(shrink).collect::<Vec<_>>(), &Device::Cpu).unwrap()
+        Tensor::new(rows.into_iter().map(shrink).collect::<Vec<_>>(), &device()).unwrap()
     };
     let rows: Vec<Vec<f64>> = b.to_vec2().unwrap();
     let penalty = Penalty::l1(0.5).with_group(Grouping::Dim(0));
@@ -138,7 +139,7 @@ fn distances_of_groups_are_those_worked_out_by_hand() {
     let v = matrix(&[[3.0, -4.0], [0.3 - 0.6 * kappa, -0.4 - 0.8 * kappa], [0.25, kappa]]);
     let penalty = Penalty::l1(0.5).with_group(Grouping::Dim(0));
     let close = |found: Vec<f64>, expected: &[f64]| {
-        let off = found.iter().zip(expected).any(|(found, expected)| (found - expected).abs() > 1e-15 * 5.0);
+        let off = found.iter().zip(expected).any(|(found, expected)| (found - expected).abs() > tolerance(1e-15) * 5.0);
         assert!(!off && found.len() == expected.len(), "{found:?} instead of {expected:?}");
     };
     close(distances(&w, &v, penalty), &[5.0 - kappa, 0.5, 0.25]);
@@ -163,7 +164,7 @@ fn a_whole_problem_times_a_power_of_two_has_distances_times_it() {
         let scale = 2f64.powi(exponent);
         let found = distances(&(&w * scale).unwrap(), &(&v * scale).unwrap(), penalty.scaled(scale));
         for (found, expected) in found.iter().zip(&expected) {
-            assert!((found / scale - expected).abs() <= 1e-15 * 5.0, "{scale:e}: {found:e}");
+            assert!((found / scale - expected).abs() <= tolerance(1e-15) * 5.0, "{scale:e}: {found:e}");
         }
     }
 }
@@ -286,7 +287,7 @@ proptest! {
             }
         }
         for distance in distances(&tensor(&w), &tensor(&gradient), penalty) {
-            prop_assert!(distance <= 1e-14 * size, "{}: {:e}", penalty, distance);
+            prop_assert!(distance <= tolerance(1e-14) * size, "{}: {:e}", penalty, distance);
         }
     }
 
@@ -299,7 +300,7 @@ proptest! {
             let choice: Vec<_> = pick(&choice, group).iter().map(|x| x / 4.0).collect();
             let s = subgradient(&penalty, &w, &choice);
             let length = v.iter().zip(&s).map(|(v, s)| (v + s) * (v + s)).sum::<f64>().sqrt();
-            prop_assert!(distance <= length * (1.0 + 1e-14) + 1e-14, "{}: {:e} above {:e}", penalty, distance, length);
+            prop_assert!(distance <= length * (1.0 + tolerance(1e-14)) + tolerance(1e-14), "{}: {:e} above {:e}", penalty, distance, length);
             let finite = FINITE.iter().find(|(curve, _)| *curve == penalty.curve());
             if let Some((_, at_zero)) = finite && w.iter().all(|w| *w == 0.0) {
                 let shortest = shortest_at_zero(&penalty, *at_zero, &v);
@@ -351,7 +352,9 @@ fn lambda_max_is_the_closed_form_of_each_curve() {
         let penalty = Penalty::NONE.with_curve(curve).with_group(Grouping::Dim(0)).with_l2(0.5);
         kernel::lambda_max(&v, &penalty, stays).unwrap()
     };
-    let close = |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 1e-14, "{found} not {expected}");
+    let close = |found: f64, expected: f64| {
+        assert!((found / expected - 1.0).abs() < tolerance(1e-14), "{found} not {expected}")
+    };
     for (curve, at_zero) in FINITE {
         close(of(curve, Stays::Stationary).value, n / (c * at_zero));
     }
@@ -365,7 +368,7 @@ fn lambda_max_is_the_closed_form_of_each_curve() {
     // Where a step is longer than the knee.
     let long = 1.9;
     let folded = 20.0 / (1.0 + 0.5 * 20.0);
-    assert!(f64::abs(folded - 20.0 / 11.0) < 1e-15 && folded < long);
+    assert!(f64::abs(folded - 20.0 / 11.0) < tolerance(1e-15) && folded < long);
     close(of(Curve::Mcp(1.5), Stays::AfterStep(20.0)).value, n * (folded / (1.5 * c)).sqrt());
     let found = of(Curve::L1, Stays::Stationary);
     assert_eq!(found.place.unwrap().to_string(), "[0, ..]");
@@ -384,7 +387,7 @@ fn one_scale_for_lambda_and_element_is_where_the_group_begins_to_be_held() {
     let groups = Penalty::l1(0.3).with_group(Grouping::Whole);
     let lambda = kernel::lambda_max(&v, &groups, Stays::Stationary).unwrap().value;
     let scale = kernel::scale_max(&v, &groups, Stays::Stationary).unwrap().value;
-    assert!((scale * 0.3 / lambda - 1.0).abs() < 1e-15);
+    assert!((scale * 0.3 / lambda - 1.0).abs() < tolerance(1e-15));
     // Nothing holds at any scale.
     assert_eq!(kernel::scale_max(&v, &Penalty::ridge(1.0), Stays::Stationary).unwrap().value, f64::INFINITY);
 }
@@ -408,7 +411,7 @@ fn a_gradient_with_nan_has_no_lambda_max() {
 // ---------------------------------------------------------------------------------------- a model's certificate
 
 fn certify(model: &Single, gradient: &[f64]) -> Stationarity {
-    let gradient = Tensor::new(gradient, &Device::Cpu).unwrap().to_dtype(model.weight.dtype()).unwrap();
+    let gradient = rounded(gradient, model.weight.dtype());
     model.regularizer().unwrap().stationarity(&gradients([(&model.weight, gradient)])).unwrap()
 }
 
@@ -590,12 +593,12 @@ fn groups_have_places_that_can_be_read() {
 #[test]
 fn a_penalized_parameter_without_gradient_is_an_error_and_another_has_no_row() {
     let layer = |rows: usize| {
-        let var = |shape: &[usize]| Var::ones(shape, DType::F64, &Device::Cpu).unwrap().into_inner();
+        let var = |shape: &[usize]| Var::ones(shape, DType::F64, &device()).unwrap().into_inner();
         Linear::new(var(&[rows, 2]), Some(var(&[rows])))
     };
     let model = Layers { fc1: layer(2), fc2: layer(1) };
     let regularizer = model.regularizer().unwrap();
-    let x = Tensor::ones((3, 2), DType::F64, &Device::Cpu).unwrap();
+    let x = Tensor::ones((3, 2), DType::F64, &device()).unwrap();
     let half = model.fc1.forward(&x).unwrap().sum_all().unwrap().backward().unwrap();
     let paths: Vec<_> = regularizer.stationarity(&half).unwrap().rows.iter().map(|row| row.path.to_string()).collect();
     assert_eq!(paths, ["fc1.weight", "fc1.bias"]);
@@ -633,8 +636,8 @@ fn the_mean_of_batches_weighs_them_by_their_samples_and_knows_its_noise() {
     let squares =
         [0, 1].map(|i| batches.iter().map(|(g, n)| *n as f64 * (g[i] - v[i]).powi(2)).sum::<f64>() / (2.0 * total));
     let distance = stationarity.rows[0].distance.clone();
-    assert!((distance.value - (v[0].hypot(v[1]) - 0.5)).abs() < 1e-14);
-    assert!((distance.noise.unwrap() - 2.0 * (squares[0] + squares[1]).sqrt()).abs() < 1e-14);
+    assert!((distance.value - (v[0].hypot(v[1]) - 0.5)).abs() < tolerance(1e-14));
+    assert!((distance.noise.unwrap() - 2.0 * (squares[0] + squares[1]).sqrt()).abs() < tolerance(1e-14));
     assert_eq!(stationarity.batches, Some(3));
     assert!(stationarity.to_string().ends_with("by noise of 3 batches"), "{stationarity}");
     assert!(mean.add(&gradients([]), 0).is_err());
@@ -767,7 +770,7 @@ fn decay_of_both_optimizers_is_taken_into_the_second_column() {
 #[test]
 fn a_variable_that_only_the_optimizer_knows_has_a_row_too() {
     let model = Single::new(&[0.0], DType::F64, Rule::l1(1.0));
-    let other = Var::new(&[3f64], &Device::Cpu).unwrap();
+    let other = Var::new(&[3f64], &device()).unwrap();
     let params = ParamsProxSgd::new(model.regularizer().unwrap());
     let opt = ProxSgd::new(vec![model.weight.clone(), other.clone()], params).unwrap();
     let grads = gradients([(&model.weight, vector(&[0.5])), (&other, vector(&[0.25]))]);
@@ -781,7 +784,7 @@ fn a_certificate_of_nothing_is_no_certificate() {
     let model = Single::new(&[1.0, -2.0], DType::F64, Rule::l1(0.5));
     let mut regularizer = model.regularizer().unwrap();
     regularizer.set_scale(0.0).unwrap();
-    let other = Var::new(&[1f64], &Device::Cpu).unwrap();
+    let other = Var::new(&[1f64], &device()).unwrap();
     let grads = gradients([(&other, other.zeros_like().unwrap())]);
     let error = regularizer.stationarity(&grads).unwrap().assert_below(1.0).unwrap_err();
     assert!(matches!(error, Error::NothingToCertify), "{error:?}");

@@ -1,15 +1,16 @@
 //! Distances and λ_max against other programs: skglm's `subdiff_distance`, and Clarabel's minima over the subdifferential.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use l1_core::{
     Curve, Grouping, Penalty,
     kernel::{self, Stays},
 };
+use tests::device;
 
 use crate::models::Fixture;
 
 fn tensor(values: &[f64], rows: usize) -> Tensor {
-    Tensor::new(values, &Device::Cpu).unwrap().reshape((rows, values.len() / rows)).unwrap()
+    Tensor::new(values, &device()).unwrap().reshape((rows, values.len() / rows)).unwrap()
 }
 
 #[track_caller]

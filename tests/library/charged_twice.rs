@@ -2,13 +2,14 @@
 
 use std::thread;
 
-use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
+use candle_core::{DType, Tensor, Var, backprop::GradStore};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW, SGD};
 use l1_core::{
     Error, Fista, Guard, MeanGradients, Norm, ParamsFista, ParamsProxSgd, ParamsProximal, ProxSgd, Proximal,
     Regularized, Regularizer, Rule, Visitor, clip_grad_norm, kernel,
 };
 use proptest::prelude::*;
+use tests::{device, rounded, tolerance};
 
 use crate::{
     every_optimizer::{EVERY_OPTIMIZER, Step, boxed},
@@ -24,9 +25,7 @@ struct Model {
 
 impl Model {
     fn new(dtype: DType) -> Self {
-        let of = |values: &[f64]| {
-            Var::from_tensor(&Tensor::new(values, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()).unwrap()
-        };
+        let of = |values: &[f64]| Var::from_tensor(&rounded(values, dtype)).unwrap();
         Self { first: of(&[1.0, -2.0]), second: of(&[3.0, 0.5, 0.25]), bias: of(&[4.0]) }
     }
 
@@ -228,7 +227,7 @@ fn a_penalty_that_stands_twice_in_a_graph_has_twice_the_gradient_and_is_refused(
     let twice = ((&penalty + &penalty).unwrap() + model.penalty().unwrap()).unwrap();
     let grads = twice.backward().unwrap();
     for (found, sign) in flat(grads.get(&model.first).unwrap()).iter().zip([1.0, -1.0]) {
-        assert!((found - 3.0 * 0.1 * sign).abs() < 1e-15, "{found}"); // three roundings of 0.3
+        assert!((found - 3.0 * 0.1 * sign).abs() < tolerance(1e-15), "{found}"); // three roundings of 0.3
     }
     assert!(is_charged(&model.regularizer().unwrap(), &grads));
     // Graphs can be differentiated again.
@@ -278,7 +277,7 @@ fn regularizers_go_from_thread_to_thread_and_charge_the_same_marks() {
 #[test]
 fn a_mark_is_no_variable_of_the_model() {
     let varmap = candle_nn::VarMap::new();
-    let vb = candle_nn::VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+    let vb = candle_nn::VarBuilder::from_varmap(&varmap, DType::F32, &device());
     let fc = candle_nn::linear(3, 2, vb.pp("fc")).unwrap();
     #[derive(Regularized)]
     struct Net {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use candle_nn::{Optimizer, VarMap};
 use l1_core::{
     Charged, Checkpoint, Declarations, Error, FtrlProximal, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ProxAdamW,
@@ -13,6 +13,7 @@ use l1_core::{
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
+use tests::device;
 
 use crate::{
     models::flat,
@@ -340,7 +341,7 @@ fn other_variables_shapes_and_dtypes_are_refused() {
     let (_folder, path, _) = saved();
     let varmap = VarMap::new();
     let model = Model::with_first(&varmap, DType::F32, 2, 41);
-    let half = Var::zeros(4, DType::F16, &Device::Cpu).unwrap();
+    let half = Var::zeros(4, DType::F16, &device()).unwrap();
     let mut variables = varmap.data().lock().unwrap();
     let wrong = variables.insert("integers".to_owned(), half).unwrap();
     variables.insert("extra".to_owned(), wrong);
@@ -367,7 +368,7 @@ fn a_long_list_of_differences_is_cut() {
     let (_folder, path, _) = saved();
     let mut other = Training::<ProxAdamW>::new(DType::F32, 1, adamw);
     for index in 10..40 {
-        let extra = Var::new(&[0u32], &Device::Cpu).unwrap();
+        let extra = Var::new(&[0u32], &device()).unwrap();
         other.varmap.data().lock().unwrap().insert(format!("extra{index}"), extra);
     }
     let error = other.opt.load(&path, &other.varmap).unwrap_err().to_string();
@@ -517,7 +518,7 @@ fn one_variable_under_two_names_is_saved_under_both() {
     training.varmap.data().lock().unwrap().insert("alias".to_owned(), first);
     training.opt.save(&path, &training.varmap).unwrap();
     training.opt.load(&path, &training.varmap).unwrap();
-    let tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    let tensors = candle_core::safetensors::load(&path, &device()).unwrap();
     assert_eq!(flat(&tensors["alias"]), flat(&tensors["first"]));
 }
 

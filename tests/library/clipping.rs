@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor, Var, backprop::GradStore};
 use l1_core::{Error, NonFinite, Norm, clip_grad_norm, clip_grad_norm_with, clip_grad_value};
+use tests::device;
 
 use crate::models::{Fixture, assert_close, flat};
 
@@ -48,7 +49,7 @@ fn clipping_by_value_is_pytorchs() {
 }
 
 fn gradients_of(values: &[f64], dtype: DType) -> (Vec<Var>, GradStore) {
-    with_gradients(&[Tensor::new(values, &candle_core::Device::Cpu).unwrap().to_dtype(dtype).unwrap()])
+    with_gradients(&[Tensor::new(values, &device()).unwrap().to_dtype(dtype).unwrap()])
 }
 
 #[test]
@@ -126,7 +127,7 @@ fn an_infinite_bound_measures_and_changes_nothing() {
 #[test]
 fn the_norm_has_the_same_bits_in_any_order_of_the_variables() {
     let gradients: Vec<_> =
-        (0..40).map(|i| Tensor::new(&[f64::from(i).exp().recip(), 0.1], &candle_core::Device::Cpu).unwrap()).collect();
+        (0..40).map(|i| Tensor::new(&[f64::from(i).exp().recip(), 0.1], &device()).unwrap()).collect();
     for norm in [Norm::L1, Norm::L2, Norm::P(3.0)] {
         let (mut vars, mut grads) = with_gradients(&gradients);
         let mut measure = |vars: &[Var]| flat(&clip_grad_norm(&mut grads, vars, f64::INFINITY, norm).unwrap())[0];

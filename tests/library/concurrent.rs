@@ -1,4 +1,5 @@
-//! A model that is stepped in one thread while others read it: nobody waits for ever.
+//! A model that is stepped in one thread while others read it: nobody waits for ever. It is the CPU's threads and
+//! candle's locks around its storages that could.
 
 use std::{
     env,

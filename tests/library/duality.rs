@@ -1,10 +1,11 @@
 //! The duality gap: other programs' gaps, minima found by iterating, and what is refused.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use candle_nn::{Module, loss};
 use l1_core::{
     Curve, Error, Gap, Grouping, LinearLoss, LinearProblem, Penalty, Regularized, Regularizer, Result, Rule, Visitor,
 };
+use tests::{device, tolerance};
 
 use crate::{
     fista::khan_inputs,
@@ -29,7 +30,7 @@ impl Regularized for Problem {
 
 impl Problem {
     fn new(x: &Tensor, y: &Tensor, loss: LinearLoss, outputs: usize, rule: Rule) -> Self {
-        let zeros = |shape: &[usize]| Var::zeros(shape, DType::F64, &Device::Cpu).unwrap();
+        let zeros = |shape: &[usize]| Var::zeros(shape, DType::F64, &device()).unwrap();
         let (weight, bias) = (zeros(&[outputs, x.dim(1).unwrap()]), Some(zeros(&[outputs])));
         Self { x: x.clone(), y: y.clone(), weight, bias, loss, rule }
     }
@@ -42,9 +43,9 @@ impl Problem {
     }
 
     fn set(&self, weight: &[f64], bias: &[f64]) {
-        self.weight.set(&Tensor::from_slice(weight, self.weight.shape(), &Device::Cpu).unwrap()).unwrap();
+        self.weight.set(&Tensor::from_slice(weight, self.weight.shape(), &device()).unwrap()).unwrap();
         if let Some(var) = &self.bias {
-            var.set(&Tensor::new(bias, &Device::Cpu).unwrap()).unwrap();
+            var.set(&Tensor::new(bias, &device()).unwrap()).unwrap();
         }
     }
 
@@ -90,7 +91,7 @@ impl Problem {
         for iteration in 0..6_000 {
             let write = |values: &[Vec<f64>]| {
                 for (var, values) in vars.iter().zip(values) {
-                    var.set(&Tensor::from_slice(values, var.shape(), &Device::Cpu).unwrap()).unwrap();
+                    var.set(&Tensor::from_slice(values, var.shape(), &device()).unwrap()).unwrap();
                 }
             };
             write(&ahead);
@@ -148,7 +149,7 @@ fn prox(w: &mut [f64], penalty: &Penalty, groups: &[Vec<usize>], step: f64) {
 fn waves(rows: usize, columns: usize, frequency: f64) -> Tensor {
     let entries: Vec<_> =
         (0..rows * columns).map(|at| (frequency * (at as f64 + 0.01 * (at * at) as f64) + 0.3).sin()).collect();
-    Tensor::from_vec(entries, (rows, columns), &Device::Cpu).unwrap()
+    Tensor::from_vec(entries, (rows, columns), &device()).unwrap()
 }
 
 /// The numbers of a series of `penalties_problems.safetensors`, unpacked.
@@ -189,7 +190,7 @@ fn assert_peers(prefix: &str, x: &Tensor, y: &Tensor, loss: LinearLoss, outputs:
         problem.set(&weights[k], &minima.numbers("intercept")[k * outputs..][..outputs]);
         let gap = problem.gap();
         assert_close(prefix, &[gap.primal], &[minima.numbers("objective")[k]], 1e-14);
-        assert!(gap.gap < 3e-13, "{prefix}: {gap}");
+        assert!(gap.gap < tolerance(3e-13), "{prefix}: {gap}");
     }
     let points = Series { fixture: &fixture, prefix: format!("{prefix}.points") };
     let weights = points.weights(size);
@@ -200,7 +201,7 @@ fn assert_peers(prefix: &str, x: &Tensor, y: &Tensor, loss: LinearLoss, outputs:
         assert_close(prefix, &[gap.primal], &[points.numbers("primal")[k]], 1e-14);
         assert!((gap.gap - points.numbers("gap")[k]).abs() < 1e-10 * gap.primal, "{prefix}: {gap}");
         assert!(points.numbers("suboptimality")[k] <= gap.gap, "{prefix}: {gap}");
-        assert!(gap.of_intercept < 1e-13 * gap.primal, "{prefix}: {gap}");
+        assert!(gap.of_intercept < tolerance(1e-13) * gap.primal, "{prefix}: {gap}");
     }
 }
 
@@ -238,7 +239,7 @@ fn an_unfinished_lasso_has_the_gap_that_scikit_learn_reports() {
         let problem = Problem::new(data.tensor("x"), data.tensor("y"), LinearLoss::Squared, 1, Rule::l1(lambda));
         problem.set(&early.numbers("coef")[10 * k..][..10], &early.numbers("intercept")[k..=k]);
         let gap = problem.gap();
-        assert!((gap.gap - early.numbers("gap")[k]).abs() < 1e-13, "{gap}");
+        assert!((gap.gap - early.numbers("gap")[k]).abs() < tolerance(1e-13), "{gap}");
     }
 }
 
@@ -267,7 +268,7 @@ fn assert_bounds(name: &str, problem: &Problem, groups: &[Vec<usize>], step: f64
     );
     problem.minimize(groups, step);
     let minimum = problem.gap();
-    assert!(minimum.relative < 1e-13, "{name}: {minimum:?}");
+    assert!(minimum.relative < tolerance(1e-13), "{name}: {minimum:?}");
     let w = flat(&problem.weight);
     assert!(w.iter().any(|w| *w != 0.0), "{name}: nothing is left, which shows nothing");
     // candle's own numbers.
@@ -279,7 +280,10 @@ fn assert_bounds(name: &str, problem: &Problem, groups: &[Vec<usize>], step: f64
     for point in points {
         let suboptimality = point.primal - minimum.primal;
         assert!(suboptimality >= -minimum.gap && suboptimality <= point.gap, "{name}: {suboptimality:e}, {point}");
-        assert!(point.dual <= minimum.primal * (1.0 + 1e-15) && point.of_intercept <= point.gap, "{name}: {point}");
+        assert!(
+            point.dual <= minimum.primal * (1.0 + tolerance(1e-15)) && point.of_intercept <= point.gap,
+            "{name}: {point}"
+        );
     }
 }
 
@@ -365,7 +369,7 @@ fn a_bias_that_is_no_variable_is_a_constant() {
         free.minimize(&[], 1.0);
         let (minimum, best) = (free.gap(), flat(free.bias.as_ref().unwrap()));
         // At the best constant the minimum is the same; beside another one it is above, with a gap that closes all the same.
-        let constant = Tensor::new(&*best, &Device::Cpu).unwrap();
+        let constant = Tensor::new(&*best, &device()).unwrap();
         let regularizer = free.regularizer().unwrap();
         let gap = |bias: &Tensor| {
             regularizer.duality_gap(&LinearProblem { bias: Some(bias), ..free.linear_problem() }).unwrap()
@@ -392,7 +396,7 @@ fn scores_of_a_thousand_and_classes_without_examples_have_a_gap() {
         }
     }
     // One class alone: the infimum is 0, with an intercept that goes to infinity.
-    let ones = Tensor::ones((20, 1), DType::F64, &Device::Cpu).unwrap();
+    let ones = Tensor::ones((20, 1), DType::F64, &device()).unwrap();
     for (loss, y, outputs) in [
         (LinearLoss::Logistic, ones.clone(), 1),
         (LinearLoss::Logistic, ones.zeros_like().unwrap(), 1),
@@ -404,15 +408,15 @@ fn scores_of_a_thousand_and_classes_without_examples_have_a_gap() {
         assert_eq!((gap.dual, gap.gap), (0.0, gap.primal));
     }
     // Class 1 has no example.
-    let y = Tensor::from_iter((0..20u32).map(|row| row % 2 * 2), &Device::Cpu).unwrap();
+    let y = Tensor::from_iter((0..20u32).map(|row| row % 2 * 2), &device()).unwrap();
     let problem = Problem::new(&x, &y, LinearLoss::Multinomial, 3, Rule::l1(0.02));
-    let without = Tensor::from_iter((0..20u32).map(|row| row % 2), &Device::Cpu).unwrap();
+    let without = Tensor::from_iter((0..20u32).map(|row| row % 2), &device()).unwrap();
     let two = Problem::new(&x, &without, LinearLoss::Multinomial, 2, Rule::l1(0.02));
     two.minimize(&[], 1.0);
     let (w, b) = (flat(&two.weight), flat(two.bias.as_ref().unwrap()));
-    assert!(two.gap().relative < 1e-13, "{}", two.gap());
+    assert!(two.gap().relative < tolerance(1e-13), "{}", two.gap());
     problem.set(&[&w[..3], &[0.0; 3], &w[3..]].concat(), &[b[0], -800.0, b[1]]);
-    assert!(problem.gap().relative < 1e-13, "{}", problem.gap());
+    assert!(problem.gap().relative < tolerance(1e-13), "{}", problem.gap());
 }
 
 #[test]
@@ -431,8 +435,8 @@ fn other_dtypes_and_shapes_of_the_targets_are_the_same_problem() {
     let (x, y) = (data.tensor("logistic.x"), data.tensor("logistic.labels"));
     let gap = |x: &Tensor, y: &Tensor, dtype: DType| {
         let problem = Problem::new(x, y, LinearLoss::Logistic, 1, Rule::l1(0.0875));
-        let weight = Var::zeros((1, 30), dtype, &Device::Cpu).unwrap();
-        Problem { weight, bias: Some(Var::zeros(1, dtype, &Device::Cpu).unwrap()), ..problem }.gap()
+        let weight = Var::zeros((1, 30), dtype, &device()).unwrap();
+        Problem { weight, bias: Some(Var::zeros(1, dtype, &device()).unwrap()), ..problem }.gap()
     };
     let expected = gap(x, y, DType::F64);
     for y in [y.to_dtype(DType::F64).unwrap(), y.to_dtype(DType::U8).unwrap(), y.unsqueeze(1).unwrap()] {
@@ -469,13 +473,13 @@ fn the_scale_of_the_regularizer_counts() {
         |regularizer: &Regularizer| regularizer.duality_gap(&problem(&tensors[0], Some(&tensors[1]))).unwrap().relative;
     assert!(relative(&regularizer) > 1e-3);
     regularizer.set_scale(0.5).unwrap();
-    assert!(relative(&regularizer) < 1e-13);
+    assert!(relative(&regularizer) < tolerance(1e-13));
 }
 
 #[test]
 fn a_gap_is_printed_in_a_line_and_goes_through_serde() {
-    let x = Tensor::new(&[[1f64], [-1.0]], &Device::Cpu).unwrap();
-    let y = Tensor::new(&[2f64, 4.0], &Device::Cpu).unwrap();
+    let x = Tensor::new(&[[1f64], [-1.0]], &device()).unwrap();
+    let y = Tensor::new(&[2f64, 4.0], &device()).unwrap();
     let problem = Problem::new(&x, &y, LinearLoss::Squared, 1, Rule::l1(2.0));
     // λ is λ_max = 2: the minimum is w = 0, b = 3, of loss 1.
     problem.set(&[0.0], &[3.0]);
@@ -527,7 +531,7 @@ fn what_has_no_gap_is_refused_with_a_reason() {
         change(&mut linear);
         refusal(regularizer.duality_gap(&linear))
     };
-    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F64, &Device::Cpu).unwrap();
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F64, &device()).unwrap();
     let leak = |tensor: Tensor| -> &'static Tensor { Box::leak(Box::new(tensor)) };
     let (other, wide, flat_inputs, bias) = (zeros(&[2, 3]), zeros(&[10, 4]), zeros(&[30]), zeros(&[3]));
     let (other, wide, flat_inputs, bias) = (leak(other), leak(wide), leak(flat_inputs), leak(bias));

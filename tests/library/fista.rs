@@ -2,9 +2,10 @@
 
 use std::{cell::Cell, path::Path};
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 use candle_nn::{Module, Optimizer, loss};
 use l1_core::{Error, Fista, ParamsFista, ParamsProxSgd, ProxSgd, Regularized, Rule, Solution, Visitor};
+use tests::{device, tolerance};
 
 use crate::models::{Fixture, LinearModel, Single, assert_close, flat, zeros};
 
@@ -84,33 +85,33 @@ impl Problem {
 
 /// Solves the problem, and compares with a reference: zeros, weights, intercept, objective.
 #[track_caller]
-fn assert_solved(problem: &Problem, reference: (&[f64], f64), tolerance: f64, name: &str) -> Solution {
+fn assert_solved(problem: &Problem, reference: (&[f64], f64), on_cpu: f64, name: &str) -> Solution {
     let solution = problem.fista(1.0).minimize(1e-12, 20_000).unwrap();
-    assert_solution(problem, solution, reference, tolerance, name);
+    assert_solution(problem, solution, reference, on_cpu, name);
     solution
 }
 
 #[track_caller]
-fn assert_solution(problem: &Problem, solution: Solution, reference: (&[f64], f64), tolerance: f64, name: &str) {
+fn assert_solution(problem: &Problem, solution: Solution, reference: (&[f64], f64), on_cpu: f64, name: &str) {
     let (weight, intercept) = reference;
     assert!(solution.converged, "{name}: {solution:?}");
     let (found, found_intercept, objective) = (problem.weight(), problem.intercept(), problem.objective());
     assert_eq!(zeros(&found), zeros(weight), "{name}: zeros");
-    assert_close(name, &found, weight, tolerance);
+    assert_close(name, &found, weight, on_cpu);
     let scale = weight.iter().fold(intercept.abs(), |scale, w| scale.max(w.abs()));
-    assert!((found_intercept - intercept).abs() <= tolerance * scale, "{name}: intercept {found_intercept}");
-    assert!((solution.objective - objective).abs() <= 1e-14 * objective, "{name}: {solution:?} {objective}");
+    assert!((found_intercept - intercept).abs() <= tolerance(on_cpu) * scale, "{name}: intercept {found_intercept}");
+    assert!((solution.objective - objective).abs() <= tolerance(1e-14) * objective, "{name}: {solution:?} {objective}");
     problem.start_at(|index| weight[index], intercept);
     let least = problem.objective();
     // Both are minima to nearly all digits; the objective is flat there.
-    assert!((solution.objective - least).abs() <= 1e-13 * least, "{name}: {} {least}", solution.objective);
+    assert!((solution.objective - least).abs() <= tolerance(1e-13) * least, "{name}: {} {least}", solution.objective);
     problem.start_at(|index| found[index], found_intercept);
 }
 
 /// The Khan tumours: standardized genes, and classes.
 pub fn khan_inputs() -> (Tensor, Tensor) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/data/khan.safetensors");
-    let data = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    let data = candle_core::safetensors::load(path, &device()).unwrap();
     let x = &data["x_train"];
     let centred = x.broadcast_sub(&x.mean_keepdim(0).unwrap()).unwrap();
     let deviation = centred.sqr().unwrap().mean_keepdim(0).unwrap().sqrt().unwrap();
@@ -138,7 +139,10 @@ fn lasso_and_elastic_net_on_diabetes_end_at_scikit_learns_solution() {
         let problem = Problem::new(data.tensor("x"), data.tensor("y"), loss::mse, rule);
         // A residual r leaves r/μ, μ being the Hessian's smallest eigenvalue on the support: 0.11 here, the largest weight 0.2.
         let solution = assert_solved(&problem, (&flat(coef), intercept), 1e-10, name);
-        assert!((solution.objective - objective).abs() <= 1e-13 * objective, "{name}: {solution:?} {objective}");
+        assert!(
+            (solution.objective - objective).abs() <= tolerance(1e-13) * objective,
+            "{name}: {solution:?} {objective}"
+        );
     };
     let lasso = |key: &str| f.numbers(&format!("diabetes.lasso.{key}"));
     for (index, lambda) in lasso("lambda").into_iter().enumerate() {
@@ -174,7 +178,10 @@ fn the_lasso_on_2308_genes_ends_at_scikit_learns_solution() {
             let violation = violation(&problem, lambda);
             assert!(violation <= 1.1e-12, "{name}: {violation:e}");
             let objective = of("khan.objective", class)[index];
-            assert!((solution.objective - objective).abs() <= 1e-13 * objective, "{name}: {solution:?} {objective}");
+            assert!(
+                (solution.objective - objective).abs() <= tolerance(1e-13) * objective,
+                "{name}: {solution:?} {objective}"
+            );
             start = Some(problem);
         }
     }
@@ -442,7 +449,7 @@ fn a_large_intercept_costs_no_digits() {
         let solution = problem.fista(1.0).minimize(1e-13, 5000).unwrap();
         assert!(solution.converged, "intercept {intercept}: {solution}");
         // Both are rounded; outputs near 100 by 1e-14.
-        assert!(violation(&problem, 0.1) <= 1.2e-13, "{:e}", violation(&problem, 0.1));
+        assert!(violation(&problem, 0.1) <= tolerance(1.2e-13), "{:e}", violation(&problem, 0.1));
         problem.weight()
     };
     // 1e-13/μ twice, μ = 0.11, the largest weight 0.3.
@@ -464,11 +471,10 @@ fn two_runs_give_the_same_bits() {
 #[test]
 fn multinomial_regression_is_solved_too() {
     // Three classes of numbers on a line, 2 features each; ∇f is checked against λ by hand.
-    let x = Tensor::new(&[[0f64, 1.0], [1.0, 0.5], [2.0, -1.0], [3.0, 0.0], [4.0, 1.0], [5.0, -0.5]], &Device::Cpu)
-        .unwrap();
-    let y = Tensor::new(&[0u32, 0, 1, 1, 2, 2], &Device::Cpu).unwrap();
-    let vars =
-        vec![Var::zeros((3, 2), DType::F64, &Device::Cpu).unwrap(), Var::zeros(3, DType::F64, &Device::Cpu).unwrap()];
+    let x =
+        Tensor::new(&[[0f64, 1.0], [1.0, 0.5], [2.0, -1.0], [3.0, 0.0], [4.0, 1.0], [5.0, -0.5]], &device()).unwrap();
+    let y = Tensor::new(&[0u32, 0, 1, 1, 2, 2], &device()).unwrap();
+    let vars = vec![Var::zeros((3, 2), DType::F64, &device()).unwrap(), Var::zeros(3, DType::F64, &device()).unwrap()];
     let model = LinearModel::new(&vars[0], &vars[1], 0.05, 0.0);
     let loss = || loss::cross_entropy(&model.forward(&x)?, &y);
     let mut opt = Fista::new(vars.clone(), ParamsFista::new(model.regularizer().unwrap(), loss)).unwrap();
@@ -722,7 +728,7 @@ impl Regularized for Mixed {
 
 #[test]
 fn an_unpenalized_variable_is_stepped_plainly_or_without_a_gradient_left_alone() {
-    let var = |values: &[f64]| Var::new(values, &Device::Cpu).unwrap();
+    let var = |values: &[f64]| Var::new(values, &device()).unwrap();
     let model = Mixed { weight: var(&[5.0, 5.0]), bias: var(&[5.0]), unused: var(&[7.0, 8.0]), empty: var(&[]) };
     let vars = [&model.weight, &model.bias, &model.unused, &model.empty].map(Var::clone).to_vec();
     let loss = || distance(&model.weight, 0.5)? + distance(&model.bias, -2.0)?;

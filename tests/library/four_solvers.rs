@@ -1,12 +1,13 @@
 //! Four solvers, one answer: lasso, group lasso and multinomial regression on diabetes and Khan by `Fista`, `ProxSgd`, `ProxAdamW`, and
 //! with the penalty in the loss, beside the minima of `penalties_problems.safetensors` (`fixtures/README.md`: which programs found them).
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 use candle_nn::{AdamW, Module, Optimizer, ParamsAdamW, encoding::one_hot, loss, ops::softmax};
 use l1_core::{
     Fista, Gap, Grouping, LinearLoss, LinearProblem, ParamsFista, ParamsProxAdamW, ParamsProxSgd, ProxAdamW, ProxSgd,
     Regularized, Rule, Stationarity, Visitor,
 };
+use tests::device;
 
 use crate::{
     duality::Series,
@@ -54,8 +55,8 @@ impl Problem {
             y: y.clone(),
             loss,
             rule: rule.lambda(lambda),
-            weight: Var::zeros((outputs, inputs), DType::F64, &Device::Cpu).unwrap(),
-            bias: Var::zeros(outputs, DType::F64, &Device::Cpu).unwrap(),
+            weight: Var::zeros((outputs, inputs), DType::F64, &device()).unwrap(),
+            bias: Var::zeros(outputs, DType::F64, &device()).unwrap(),
             objective,
             coef,
         };

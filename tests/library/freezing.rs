@@ -9,6 +9,7 @@ use l1_core::{
 };
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tests::{device, rounded};
 
 use crate::models::{Many, Single, bits, flat, gradients, zeros};
 
@@ -131,7 +132,7 @@ impl Matrix {
 fn random(rng: &mut StdRng, least: f64) -> Tensor {
     let mut number = || if rng.random_bool(0.3) { 0.0 } else { rng.random_range(least..1.0) };
     let values: Vec<f64> = (0..18).map(|_| number()).collect();
-    Tensor::from_vec(values, (6, 3), &Device::Cpu).unwrap()
+    Tensor::from_vec(values, (6, 3), &device()).unwrap()
 }
 
 proptest! {
@@ -254,7 +255,7 @@ fn a_half_weight_at_0_is_held_where_its_f32_copy_is_not_quite_0() {
     let mut opt = ProxSgd::new(vec![model.weight.clone()], params).unwrap();
     opt.regularizer_mut().set_scale(0.0).unwrap();
     let step = |opt: &mut ProxSgd, gradient: [f32; 2]| {
-        let gradient = Tensor::new(&gradient, &Device::Cpu).unwrap().to_dtype(DType::F16).unwrap();
+        let gradient = rounded(&gradient, DType::F16);
         Optimizer::step(opt, &gradients([(&model.weight, gradient)])).unwrap();
     };
     step(&mut opt, [0.0, -2.5e-8]); // the smallest f16 is 6e-8: the gradient rounds to 0
@@ -292,9 +293,7 @@ fn a_gradient_that_is_no_number_is_reported_at_a_held_zero_too() {
         for (guard, bad) in [(Guard::Before, f64::NAN), (Guard::InPass, f64::INFINITY)] {
             let model = Single::new(&[1.0, 0.0, -2.0], DType::F32, Rule::l1(0.1));
             let mut opt = make(model.regularizer().unwrap(), vec![model.weight.clone()], guard);
-            let store = |values: [f64; 3]| {
-                gradients([(&model.weight, Tensor::new(&values, &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap())])
-            };
+            let store = |values: [f64; 3]| gradients([(&model.weight, rounded(&values, DType::F32))]);
             opt.regularizer_mut().freeze_support().unwrap();
             let before = model.values();
             let error = Error::from(opt.step(&store([0.1, bad, 0.1])).unwrap_err());
@@ -311,14 +310,14 @@ fn a_gradient_that_is_no_number_is_reported_at_a_held_zero_too() {
 
 #[test]
 fn steps_of_a_frozen_support_have_the_same_bits_on_any_number_of_threads() {
-    // None, one, less than a chunk, more, and many small ones that share a job.
+    // On the CPU, whose threads these are: none, one, less than a chunk, more, and many small ones that share a job.
     const LENGTHS: [usize; 8] = [0, 1, 40_001, 7, 16 * 1024 + 1, 100_003, 1000, 2];
     for (index, (name, make)) in OPTIMIZERS.into_iter().enumerate() {
         // candle's own optimizers refuse a variable without entries.
         let lengths = if index < OWN { &LENGTHS[..] } else { &LENGTHS[1..] };
         for dtype in [DType::F32, DType::BF16] {
             let after = |threads| {
-                let model = Many::new(lengths, dtype);
+                let model = Many::on(&Device::Cpu, lengths, dtype);
                 let mut opt = make(model.regularizer().unwrap(), model.weights.clone(), Guard::Before);
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| {
@@ -349,7 +348,7 @@ fn without_a_model_of_the_kernels_on_the_cpu_zeros_are_held_by_candles_operation
         let spoilt = {
             let mut values = flat(gradient);
             (values[0], values[5], values[7]) = (f64::NAN, f64::INFINITY, f64::NEG_INFINITY);
-            Tensor::from_vec(values, (6, 3), &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+            rounded(values, dtype).reshape((6, 3)).unwrap()
         };
         let expected = bits(&composed::held(&spoilt, &model.weight).unwrap());
         let held = regularizer.add_subgradient(gradients([(&model.weight, spoilt)])).unwrap();
@@ -383,7 +382,7 @@ fn in_a_loss_nothing_is_charged_and_candles_optimizers_keep_zeros_without_old_mo
 #[test]
 fn a_parameter_that_the_loss_does_not_reach_is_left_alone_while_it_is_frozen() {
     let model = Single::new(&[1.0, 0.0], DType::F32, Rule::l1(0.5));
-    let other = Var::zeros(1, DType::F32, &Device::Cpu).unwrap();
+    let other = Var::zeros(1, DType::F32, &device()).unwrap();
     let mut opt =
         ProxSgd::new(vec![model.weight.clone(), other.clone()], sgd(model.regularizer().unwrap(), Guard::Before))
             .unwrap();
@@ -399,7 +398,7 @@ fn a_parameter_that_the_loss_does_not_reach_is_left_alone_while_it_is_frozen() {
 fn the_certificate_asks_for_gradients_of_0_where_weights_live_and_for_nothing_at_zeros() {
     let model = Single::new(&[1.0, 0.0, -2.0, 0.0], DType::F64, Rule::l1(0.5));
     let mut regularizer = model.regularizer().unwrap();
-    let grads = |values: [f64; 4]| gradients([(&model.weight, Tensor::new(&values, &Device::Cpu).unwrap())]);
+    let grads = |values: [f64; 4]| gradients([(&model.weight, Tensor::new(&values, &device()).unwrap())]);
     regularizer.freeze_support().unwrap();
     let at = regularizer.stationarity(&grads([0.0, 7.0, 0.0, -9.0])).unwrap();
     assert_eq!(at.largest(), 0.0);
@@ -419,7 +418,7 @@ fn the_certificate_asks_for_gradients_of_0_where_weights_live_and_for_nothing_at
 #[test]
 fn the_report_counts_zeros_and_groups_as_before_and_says_what_is_frozen() {
     let penalty = Penalty::l1(0.5).with_group(Grouping::Dim(0));
-    let weight = Var::new(&[[0f32, 0.0], [1.0, 0.0]], &Device::Cpu).unwrap();
+    let weight = Var::new(&[[0f32, 0.0], [1.0, 0.0]], &device()).unwrap();
     let model = Matrix { weight, penalty };
     let mut regularizer = model.regularizer().unwrap();
     let before = regularizer.report().unwrap();
@@ -466,13 +465,13 @@ impl Squares {
         let mut rng = StdRng::seed_from_u64(1);
         let mut matrix = |rows: usize, columns: usize| {
             let values: Vec<f64> = (0..rows * columns).map(|_| rng.random_range(-1.0..1.0)).collect();
-            Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
+            Tensor::from_vec(values, (rows, columns), &device()).unwrap()
         };
         let (x, noise) = (matrix(40, 6), matrix(40, 1));
-        let truth = Tensor::new(&[[2f64], [0.0], [-1.5], [0.0], [0.1], [0.0]], &Device::Cpu).unwrap();
+        let truth = Tensor::new(&[[2f64], [0.0], [-1.5], [0.0], [0.1], [0.0]], &device()).unwrap();
         let y = (x.matmul(&truth).unwrap() + (noise * 0.1).unwrap()).unwrap();
         let varmap = VarMap::new();
-        let vb = VarBuilder::from_varmap(&varmap, DType::F64, &Device::Cpu);
+        let vb = VarBuilder::from_varmap(&varmap, DType::F64, &device());
         Self { fc: candle_nn::linear_no_bias(6, 1, vb.pp("fc")).unwrap(), x, y, varmap }
     }
 

@@ -1,10 +1,11 @@
 //! What either guard does about gradients that are not finite, down to the bits.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Var};
 use l1_core::{
     Error, Guard, Penalty, Regularized,
     kernel::{OptimizerStep, Source, Work, cpu},
 };
+use tests::rounded_on;
 
 use crate::{
     every_optimizer::{EVERY_OPTIMIZER, Make, Step},
@@ -93,6 +94,7 @@ fn in_the_pass_the_bad_coordinates_keep_their_weights_and_all_others_are_stepped
 
 #[test]
 fn in_the_pass_the_moments_of_the_bad_coordinates_keep_their_bits_too() {
+    // Of the CPU's kernel, called by its name.
     for dtype in DTYPES {
         let arithmetic = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
         for length in [1, 7, 257, 40_001] {
@@ -101,7 +103,7 @@ fn in_the_pass_the_moments_of_the_bad_coordinates_keep_their_bits_too() {
             for (kernel, states) in kernels(Penalty::l1(0.1).with_l2(0.01)) {
                 let tensor = |number: &dyn Fn(usize) -> f64, dtype| {
                     let numbers: Vec<_> = (0..length).map(number).collect();
-                    Tensor::new(numbers, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+                    rounded_on(&Device::Cpu, numbers, dtype)
                 };
                 let good = |at: usize| (0.3 * at as f64).cos();
                 let bad = |at: usize| if is_bad(at) { BAD[at % 3] } else { good(at) };

@@ -1,6 +1,6 @@
 //! What a history says of a training, and what it warns of.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW, SGD};
 use l1_core::{
     Charged, Curve, Error, FtrlProximal, GroupChange, Grouping, History, Moves, ParamsFtrl, ParamsProxAdamW,
@@ -8,6 +8,7 @@ use l1_core::{
     optim::Method,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tests::{rounded, tolerance};
 
 use crate::{
     models::{Single, assert_close, gradients},
@@ -15,7 +16,7 @@ use crate::{
 };
 
 fn tensor(values: &[f64], dtype: DType) -> Tensor {
-    Tensor::new(values, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+    rounded(values, dtype)
 }
 
 /// Sets the weights by hand, as if an optimizer had.
@@ -176,7 +177,7 @@ mod moves {
         history.step(&mut opt, &grads, 0.0).unwrap();
         let Moves { data, penalty, decay, .. } = history.last().unwrap().fields[0].moves.unwrap();
         assert_eq!((data, decay), (0.625, 1.25)); // 0.5·‖(0.75, 1)‖ and 0.25·‖(3, 4)‖
-        assert!((penalty - 0.25 * 2f64.sqrt()).abs() < 1e-15, "lr·λ in two places, {penalty}"); // an ulp of 0.35 is 6e-17
+        assert!((penalty - 0.25 * 2f64.sqrt()).abs() < tolerance(1e-15), "lr·λ in two places, {penalty}"); // an ulp of 0.35 is 6e-17
     }
 
     /// One step before the support is frozen, and two after.

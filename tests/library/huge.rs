@@ -3,6 +3,7 @@
 use candle_core::{DType, Tensor};
 use candle_nn::Optimizer;
 use l1_core::{Error, Guard, ParamsProxAdamW, ParamsProxSgd, Penalty, ProxAdamW, ProxSgd, Regularized, Rule, kernel};
+use tests::device;
 
 use crate::{
     every_optimizer::EVERY_OPTIMIZER,
@@ -32,7 +33,7 @@ fn the_largest_gradients_of_f32_again_and_again_leave_finite_weights_under_adapt
 
 #[test]
 fn an_infinite_step_of_the_prox_is_one_only_where_there_is_a_penalty() {
-    let z = Tensor::new(&[3f64, -4.0], &candle_core::Device::Cpu).unwrap();
+    let z = Tensor::new(&[3f64, -4.0], &device()).unwrap();
     let steps = Tensor::new(&[f64::INFINITY, f64::INFINITY], z.device()).unwrap();
     for (penalty, expected) in [
         (Penalty::NONE, [3.0, -4.0]),

@@ -1,8 +1,9 @@
 //! The penalty as a term of the loss, and its subgradient added in place.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use candle_nn::{AdamW, Module, Optimizer, ParamsAdamW, SGD, loss};
 use l1_core::{Error, Regularized, Rule, Visitor};
+use tests::device;
 
 use crate::models::{LinearModel, Single, flat};
 
@@ -54,7 +55,7 @@ fn adding_the_subgradient_afterwards_gives_the_gradients_of_the_penalty_in_the_l
 #[test]
 fn a_strided_gradient_is_replaced_and_not_written_through() {
     let model = Single::new(&[1.0, -1.0], DType::F64, Rule::l1(0.5));
-    let shared = Tensor::new(&[[1f64, 10.0], [2.0, 20.0]], &Device::Cpu).unwrap();
+    let shared = Tensor::new(&[[1f64, 10.0], [2.0, 20.0]], &device()).unwrap();
     let mut grads = model.weight.sum_all().unwrap().backward().unwrap();
     grads.insert(&model.weight, shared.t().unwrap().get(0).unwrap().broadcast_as(2).unwrap());
     let strided = shared.narrow(1, 0, 1).unwrap().squeeze(1).unwrap();
@@ -73,10 +74,10 @@ fn a_gradient_that_two_variables_share_is_not_charged_twice_and_a_weights_own_st
             visitor.field("b", Rule::l1(0.5), &self.1)
         }
     }
-    let of = |value: f64| Var::new(&[value], &Device::Cpu).unwrap();
+    let of = |value: f64| Var::new(&[value], &device()).unwrap();
     let pair = Pair(of(1.0), of(2.0));
     let mut grads = (pair.0.sum_all().unwrap() + pair.1.sum_all().unwrap()).unwrap().backward().unwrap();
-    let shared = Tensor::new(&[10f64], &Device::Cpu).unwrap();
+    let shared = Tensor::new(&[10f64], &device()).unwrap();
     grads.insert(&pair.0, shared.clone());
     grads.insert(&pair.1, shared);
     let grads = pair.regularizer().unwrap().add_subgradient(grads).unwrap();
@@ -101,7 +102,7 @@ fn regularized_gradients_can_be_clipped() {
 #[test]
 fn a_model_of_tens_of_thousands_of_tensors_has_a_penalty_with_a_gradient() {
     // A chain of as many additions would overflow the stack of candle's `backward`.
-    let model: Vec<Var> = (0..30_000).map(|_| Var::ones((), DType::F32, &Device::Cpu).unwrap()).collect();
+    let model: Vec<Var> = (0..30_000).map(|_| Var::ones((), DType::F32, &device()).unwrap()).collect();
     struct Many(Vec<Var>);
     impl Regularized for Many {
         fn visit(&self, visitor: &mut Visitor<'_>) -> l1_core::Result<()> {
@@ -151,7 +152,7 @@ fn the_penalty_is_f64_if_any_parameter_is() {
             visitor.field("single", Rule::l1(1.0), &self.2)
         }
     }
-    let of = |dtype| Var::ones(3, dtype, &Device::Cpu).unwrap();
+    let of = |dtype| Var::ones(3, dtype, &device()).unwrap();
     let mixed = Mixed(of(DType::BF16), of(DType::F64), of(DType::F32));
     let penalty = mixed.penalty().unwrap();
     assert_eq!((penalty.dtype(), flat(&penalty)), (DType::F64, vec![9.0]));
@@ -163,7 +164,7 @@ fn the_penalty_is_f64_if_any_parameter_is() {
 /// Every loss of candle, with targets of the kind that it takes.
 fn losses(model: &LinearModel, x: &Tensor) -> Vec<(&'static str, Tensor)> {
     let output = model.forward(x).unwrap();
-    let classes = Tensor::new(&[0u32, 2, 1, 2], &Device::Cpu).unwrap();
+    let classes = Tensor::new(&[0u32, 2, 1, 2], &device()).unwrap();
     let numbers = output.zeros_like().unwrap();
     let log_probabilities = candle_nn::ops::log_softmax(&output, 1).unwrap();
     vec![
@@ -176,9 +177,9 @@ fn losses(model: &LinearModel, x: &Tensor) -> Vec<(&'static str, Tensor)> {
 }
 
 fn small_model() -> (LinearModel, Vec<Var>, Tensor) {
-    let w = Var::new(&[[0.5f32, -0.2], [0.1, 0.0], [-0.7, 0.3]], &Device::Cpu).unwrap();
-    let b = Var::new(&[0.1f32, -0.1, 0.0], &Device::Cpu).unwrap();
-    let x = Tensor::new(&[[1f32, 2.0], [-1.0, 0.5], [0.3, -0.4], [2.0, 1.0]], &Device::Cpu).unwrap();
+    let w = Var::new(&[[0.5f32, -0.2], [0.1, 0.0], [-0.7, 0.3]], &device()).unwrap();
+    let b = Var::new(&[0.1f32, -0.1, 0.0], &device()).unwrap();
+    let x = Tensor::new(&[[1f32, 2.0], [-1.0, 0.5], [0.3, -0.4], [2.0, 1.0]], &device()).unwrap();
     (LinearModel::new(&w, &b, 0.25, 0.0), vec![w, b], x)
 }
 

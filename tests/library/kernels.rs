@@ -4,7 +4,7 @@
 //! An error is measured against the sum of the absolute values that a number is made of (its size): in f64 and f32 all are
 //! within [`ROUNDINGS`] of that, and half types are rounded once more, to their own precision, when they are stored.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use candle_nn::Optimizer;
 use l1_core::{
     Charged, FtrlProximal, Guard, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, Penalty, ProxAdamW, ProxSgd, Regularized,
@@ -12,6 +12,7 @@ use l1_core::{
 };
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tests::{device, rounded};
 
 use crate::{
     every_optimizer::EVERY_OPTIMIZER,
@@ -83,7 +84,7 @@ enum Lies {
 
 impl Lies {
     fn tensor(self, numbers: &[f64], (rows, columns): (usize, usize), dtype: DType) -> Tensor {
-        let new = |numbers: Vec<f64>| Tensor::new(numbers, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+        let new = |numbers: Vec<f64>| rounded(numbers, dtype);
         match self {
             Self::Alone => new(numbers.to_vec()).reshape((rows, columns)).unwrap(),
             Self::Strided => {
@@ -182,7 +183,7 @@ proptest! {
 fn a_matrix_of_no_columns_is_passed_over_although_candle_refuses_to_write_to_it() {
     let penalty = Penalty::l1(0.1);
     for dtype in [DType::F32, DType::BF16] {
-        let model = Matrix(Var::zeros((2, 0), dtype, &Device::Cpu).unwrap(), penalty);
+        let model = Matrix(Var::zeros((2, 0), dtype, &device()).unwrap(), penalty);
         let given = || gradients([(&model.0, model.0.zeros_like().unwrap())]);
         assert_eq!(kernel::prox(&model.0, &penalty, 1.0).unwrap().dims(), [2, 0]);
         model.regularizer().unwrap().add_subgradient(given()).unwrap();

@@ -1,12 +1,13 @@
 //! A penalty whose move rounding takes back: one warning, with the numbers, and none where enough moves.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use candle_nn::{Optimizer, SGD};
 use l1_core::{
     Curve, FtrlProximal, Grouping, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd,
     Proximal, Regularized, Regularizer, Rule,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tests::{device, rounded};
 use tracing::{
     Event, Level, Metadata, Subscriber,
     span::{Attributes, Id, Record},
@@ -133,10 +134,10 @@ fn one_in_twenty_of_the_entries_of_groups_is_enough_wherever_they_are() {
         [(Grouping::Dim(1), 3, 1), (Grouping::Dim(0), 300, 100), (Grouping::Block(2, 30), 300, 100)]
     {
         let model = |small: u32| {
-            let matrix = Tensor::ones((3000, 30), DType::F64, &Device::Cpu).unwrap();
+            let matrix = Tensor::ones((3000, 30), DType::F64, &device()).unwrap();
             let is_small = match group {
-                Grouping::Dim(1) => Tensor::arange(0u32, 30, &Device::Cpu).unwrap().ge(30 - small).unwrap(),
-                _ => Tensor::arange(0u32, 3000, &Device::Cpu).unwrap().ge(3000 - small).unwrap().unsqueeze(1).unwrap(),
+                Grouping::Dim(1) => Tensor::arange(0u32, 30, &device()).unwrap().ge(30 - small).unwrap(),
+                _ => Tensor::arange(0u32, 3000, &device()).unwrap().ge(3000 - small).unwrap().unsqueeze(1).unwrap(),
             };
             let tiny = (matrix.ones_like().unwrap() * 1e-4).unwrap();
             let matrix = is_small.broadcast_as((3000, 30)).unwrap().where_cond(&tiny, &matrix).unwrap();
@@ -179,7 +180,7 @@ fn a_penalty_that_would_move_nothing_is_not_lost() {
         // A spectrum and a norm come back with roundings of f64, which are none of the penalty's.
         for group in [Grouping::Singular, Grouping::Whole] {
             let rule = Rule::l1(LOST).curve(Curve::Mcp(3.0)).group(group);
-            let matrix = Tensor::new(&[[1f64, 0.5, 0.0], [-0.75, 1.25, 0.5]], &Device::Cpu).unwrap();
+            let matrix = Tensor::new(&[[1f64, 0.5, 0.0], [-0.75, 1.25, 0.5]], &device()).unwrap();
             let model = Single { weight: Var::from_tensor(&matrix.to_dtype(dtype).unwrap()).unwrap(), rule };
             assert!(warnings_of_sgd(&model, sgd).is_empty(), "{group:?}");
         }
@@ -203,7 +204,7 @@ fn curves_groups_and_ridges_are_lost_too() {
     ];
     for dtype in HALF {
         for rule in rules {
-            let matrix = (Tensor::eye(3, DType::F64, &Device::Cpu).unwrap() + 1.0).unwrap().to_dtype(dtype).unwrap();
+            let matrix = (Tensor::eye(3, DType::F64, &device()).unwrap() + 1.0).unwrap().to_dtype(dtype).unwrap();
             let model = Single { weight: Var::from_tensor(&matrix).unwrap(), rule };
             let said = warnings_of_sgd(&model, sgd);
             assert_eq!(said.len(), 1, "{dtype:?}: {said:?}");
@@ -218,8 +219,7 @@ fn what_a_spectrum_makes_of_zeros_by_rounding_is_no_move() {
     let matrix = [[1f64, 0.5, 0.0, 0.0], [0.75, 1.25, 0.0, 0.0], [0.0, 0.0, 1.0, 0.75], [0.0, 0.0, -0.5, 1.5]];
     for dtype in HALF {
         // The columns mixed, so that no routine sees the blocks.
-        let matrix =
-            Tensor::new(&matrix.map(|[a, b, c, d]| [c, a, d, b]), &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+        let matrix = rounded(&matrix.map(|[a, b, c, d]| [c, a, d, b]), dtype);
         let weight = Var::from_tensor(&matrix).unwrap();
         let model = Single { weight, rule: Rule::l1(LOST).group(Grouping::Singular) };
         assert_eq!(warnings_of_sgd(&model, sgd).len(), 1, "{dtype:?}");
@@ -347,7 +347,7 @@ fn weights_that_are_loaded_later_are_looked_at_as_they_are_then() {
         let model = Single::new(&[1e-3; 4], DType::BF16, Rule::l1(1e-3));
         let (said, mut take) = made(make, &model, 1e-2);
         assert!(said.is_empty(), "{said:?}");
-        model.weight.set(&Tensor::new(&WEIGHTS, &Device::Cpu).unwrap().to_dtype(DType::BF16).unwrap()).unwrap();
+        model.weight.set(&rounded(&WEIGHTS, DType::BF16)).unwrap();
         assert_eq!(warnings(|| take(1e-2, 1)).len(), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! f32 copies of half weights: a training in f32, of which the model is the rounding.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use candle_nn::Optimizer;
 use half::{bf16, f16};
 use l1_core::{
@@ -9,6 +9,7 @@ use l1_core::{
     kernel::{composed, master},
 };
 use proptest::prelude::*;
+use tests::{device, rounded};
 
 use crate::{
     every_optimizer::{Make, boxed},
@@ -71,7 +72,7 @@ impl Regularized for Model {
 
 fn wave(dims: &[usize], frequency: f64, phase: f64, dtype: DType) -> Tensor {
     let values: Vec<_> = (0..dims.iter().product()).map(|at| (frequency * at as f64 + phase).sin()).collect();
-    Tensor::from_vec(values, dims, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+    rounded(values, dtype).reshape(dims).unwrap()
 }
 
 fn sgd(regularizer: Regularizer, guard: Guard) -> ParamsProxSgd {
@@ -98,7 +99,7 @@ const WITH_COPIES: [(&str, Make); 5] = [
 ];
 
 /// The bits of each weight, rounded to a half type.
-fn rounded(vars: &[Var], half: DType) -> Vec<Vec<u64>> {
+fn roundings(vars: &[Var], half: DType) -> Vec<Vec<u64>> {
     vars.iter().map(|var| bits(&var.to_dtype(half).unwrap())).collect()
 }
 
@@ -110,13 +111,16 @@ fn the_model_is_the_rounding_of_one_that_is_trained_in_f32_by_the_same_gradients
                 let (model, wide) = (Model::new(half, half), Model::new(half, DType::F32));
                 let [mut step, mut wide_step] =
                     [&model, &wide].map(|model| make(model.regularizer().unwrap(), model.vars.clone(), guard));
-                let start = rounded(&model.vars, half);
+                let start = roundings(&model.vars, half);
                 for index in 0..30 {
                     model.step(&mut step, model.gradients(half, index)).unwrap();
                     wide.step(&mut wide_step, wide.gradients(half, index)).unwrap();
-                    assert!(rounded(&model.vars, half) == rounded(&wide.vars, half), "{name}, {half:?}, step {index}");
+                    assert!(
+                        roundings(&model.vars, half) == roundings(&wide.vars, half),
+                        "{name}, {half:?}, step {index}"
+                    );
                 }
-                let end = rounded(&model.vars, half);
+                let end = roundings(&model.vars, half);
                 assert!(start.iter().zip(&end).all(|(start, end)| start.is_empty() || start != end), "{name}: no move");
                 // Zeros are exact, and as many as in f32, though most of these moves are below half an ulp.
                 let count = |model: &Model| model.vars.iter().map(|var| count_zeros(var)).sum::<usize>();
@@ -148,7 +152,7 @@ fn what_others_have_written_into_the_model_is_where_the_copy_goes_on() {
                         let pairs = flat(var).into_iter().zip(flat(&other)).enumerate();
                         let is_changed: Vec<_> =
                             pairs.map(|(at, (w, other))| u8::from(at % 3 == 0 && w != other)).collect();
-                        let is_changed = Tensor::from_vec(is_changed, var.shape(), &Device::Cpu).unwrap();
+                        let is_changed = Tensor::from_vec(is_changed, var.shape(), &device()).unwrap();
                         if var.elem_count() > 0 {
                             var.set(&is_changed.where_cond(&other, var).unwrap()).unwrap();
                             let other = other.to_dtype(DType::F32).unwrap();
@@ -156,7 +160,7 @@ fn what_others_have_written_into_the_model_is_where_the_copy_goes_on() {
                         }
                     }
                 }
-                assert!(rounded(&model.vars, half) == rounded(&wide.vars, half), "{name}, {half:?}, step {index}");
+                assert!(roundings(&model.vars, half) == roundings(&wide.vars, half), "{name}, {half:?}, step {index}");
             }
         }
     }
@@ -172,7 +176,7 @@ fn a_nan_and_a_zero_of_others_go_into_the_copy_too() {
             opt.step(&gradients([(&model.weight, model.weight.zeros_like().unwrap())])).unwrap();
         };
         step(&model);
-        let others = Tensor::new(&[f64::NAN, 0.0, 1.0], &Device::Cpu).unwrap().to_dtype(half).unwrap();
+        let others = rounded(&[f64::NAN, 0.0, 1.0], half);
         model.weight.set(&others).unwrap();
         for _ in 0..200 {
             step(&model);
@@ -196,7 +200,7 @@ fn coordinates_that_are_passed_over_keep_the_digits_of_their_copies() {
         for index in 0..40 {
             let values = [0.25, if index % 4 == 3 { f64::NAN } else { 0.5 }, 0.125];
             let step = |opt: &mut ProxSgd, weight: &Var| {
-                let gradient = Tensor::new(&values, &Device::Cpu).unwrap().to_dtype(weight.dtype()).unwrap();
+                let gradient = rounded(&values, weight.dtype());
                 opt.step(&gradients([(weight, gradient)])).map_err(Error::from)
             };
             let outcomes = [step(&mut half_opt, &model.weight), step(&mut wide_opt, &wide.weight)];
@@ -216,13 +220,13 @@ fn what_is_too_small_for_f16_is_zero_in_the_model_and_comes_back_if_the_copy_gro
     params.regularizer = Single { weight: model.weight.clone(), rule: Rule::l1(1e-9) }.regularizer().unwrap();
     let mut opt = ProxSgd::new(vec![model.weight.clone()], params).unwrap();
     let mut step = |gradient: f64| {
-        let gradient = Tensor::new(&[gradient], &Device::Cpu).unwrap().to_dtype(DType::F16).unwrap();
+        let gradient = rounded(&[gradient], DType::F16);
         opt.step(&gradients([(&model.weight, gradient)])).unwrap();
         model.values()[0]
     };
     // To 6e-8, the smallest number of f16, twice: each within a half of it.
     let smallest = 2f64.powi(-24);
-    model.weight.set(&Tensor::new(&[2.0 * smallest], &Device::Cpu).unwrap().to_dtype(DType::F16).unwrap()).unwrap();
+    model.weight.set(&rounded(&[2.0 * smallest], DType::F16)).unwrap();
     assert_eq!(step(smallest), smallest);
     let mut steps = 0;
     while step(0.0) != 0.0 {
@@ -250,7 +254,7 @@ fn f32_and_f64_variables_need_no_copy() {
 
 /// ½·Σ aᵢ(wᵢ − tᵢ)²: the second half of the entries has no part in the loss.
 fn loss(weight: &Var) -> Tensor {
-    let on = |values: [f64; 6]| Tensor::new(&values, &Device::Cpu).unwrap().to_dtype(weight.dtype()).unwrap();
+    let on = |values: [f64; 6]| rounded(&values, weight.dtype());
     let target = on([0.75, -0.5, 0.25, 0.0, 0.0, 0.0]);
     let curvature = on([1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
     let squares = (weight.as_tensor() - target).unwrap().sqr().unwrap();
@@ -327,8 +331,8 @@ proptest! {
                 0 => value(*bits),
                 _ => f32::from_bits(value(*bits).to_bits() ^ 1),
             }).collect();
-            let var = Var::from_tensor(&Tensor::new(w.as_slice(), &Device::Cpu).unwrap().to_dtype(half).unwrap()).unwrap();
-            let [fast, slow] = [(); 2].map(|()| Var::from_tensor(&Tensor::new(copy.as_slice(), &Device::Cpu).unwrap()).unwrap());
+            let var = Var::from_tensor(&rounded(w.as_slice(), half)).unwrap();
+            let [fast, slow] = [(); 2].map(|()| Var::from_tensor(&Tensor::new(copy.as_slice(), &device()).unwrap()).unwrap());
             master::follow(&fast, &var).unwrap();
             composed::follow(&slow, &var).unwrap();
             let followed = fast.to_vec1::<f32>().unwrap();
@@ -363,7 +367,7 @@ fn a_checkpoint_holds_the_copy_to_the_last_bit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.safetensors");
     Checkpoint::save(&path, &half_opt, &varmap).unwrap();
-    let tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    let tensors = candle_core::safetensors::load(&path, &device()).unwrap();
     assert_eq!(bits(&tensors["l1.state/w/master"]), bits(&wide.weight));
     assert_eq!(tensors["w"].dtype(), DType::BF16);
 }

@@ -11,6 +11,7 @@ use l1_core::{
     Error, FtrlProximal, MissingCause, OnMissingGradient, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ParamsProximal,
     ProxAdamW, ProxSgd, Proximal, Regularized, Regularizer, Rule, Visitor,
 };
+use tests::{device, rounded, rounded_on};
 
 use crate::{
     every_optimizer::{Step, boxed},
@@ -31,13 +32,13 @@ struct Residual {
 impl Residual {
     fn new() -> Self {
         let varmap = VarMap::new();
-        let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+        let vb = VarBuilder::from_varmap(&varmap, DType::F32, &device());
         let layer = |name: &str| linear(3, 3, vb.pp(name)).unwrap();
         Self { fc1: layer("fc1"), norm: layer_norm(3, 1e-5, vb.pp("norm")).unwrap(), fc2: layer("fc2") }
     }
 
     fn loss(&self, norm: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> candle_core::Result<Tensor> {
-        let x = Tensor::new(&[[1f32, -2.0, 3.0], [0.5, 1.0, -1.0]], &Device::Cpu)?;
+        let x = Tensor::new(&[[1f32, -2.0, 3.0], [0.5, 1.0, -1.0]], &device())?;
         let hidden = self.fc1.forward(&x)?;
         self.fc2.forward(&(&hidden + norm(&hidden)?)?)?.sqr()?.mean_all()
     }
@@ -77,9 +78,9 @@ fn a_norm_of_a_detached_backbone_is_no_reason_to_refuse() {
         head: Linear,
     }
     let varmap = VarMap::new();
-    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &device());
     let net = Tuned { backbone: Residual::new(), head: linear(3, 1, vb).unwrap() };
-    let x = Tensor::new(&[[1f32, -2.0, 3.0], [0.5, 1.0, -1.0]], &Device::Cpu).unwrap();
+    let x = Tensor::new(&[[1f32, -2.0, 3.0], [0.5, 1.0, -1.0]], &device()).unwrap();
     let loss = || {
         let hidden = net.backbone.fc1.forward(&x)?;
         let hidden = (&hidden + net.backbone.norm.forward(&hidden)?)?;
@@ -115,7 +116,7 @@ enum Norm {
 impl Net {
     fn new(norm: impl FnOnce(VarBuilder<'_>) -> Norm) -> Self {
         let varmap = VarMap::new();
-        let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+        let vb = VarBuilder::from_varmap(&varmap, DType::F32, &device());
         let layer = |name: &str| linear(4, 4, vb.pp(name)).unwrap();
         let [fc1, fc2, fc3, spare, fc4] = ["fc1", "fc2", "fc3", "spare", "fc4"].map(layer);
         Self { fc1, fc2, norm: norm(vb.clone()), fc3, spare, fc4 }
@@ -131,7 +132,7 @@ impl Net {
         between: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
         behind: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
     ) -> candle_core::Result<Tensor> {
-        let x = Tensor::new(&[[1f32, -2.0, 3.0, 0.5], [0.5, 1.0, -1.0, 0.25]], &Device::Cpu)?;
+        let x = Tensor::new(&[[1f32, -2.0, 3.0, 0.5], [0.5, 1.0, -1.0, 0.25]], &device())?;
         let hidden = between(&self.fc2.forward(&self.fc1.forward(&x)?)?)?;
         let hidden = self.spare.forward(&self.fc3.forward(&hidden)?)?;
         behind(&self.fc4.forward(&hidden)?)?.sqr()?.mean_all()
@@ -199,11 +200,11 @@ fn of_several_norms_the_last_before_a_gradient_is_named() {
         fc3: Linear,
     }
     let varmap = VarMap::new();
-    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &device());
     let layer = |name: &str| linear(4, 4, vb.pp(name)).unwrap();
     let norm = |name: &str| layer_norm(4, 1e-5, vb.pp(name)).unwrap();
     let deep = Deep { fc1: layer("fc1"), ln1: norm("ln1"), fc2: layer("fc2"), ln2: norm("ln2"), fc3: layer("fc3") };
-    let x = Tensor::ones((2, 4), DType::F32, &Device::Cpu).unwrap();
+    let x = Tensor::ones((2, 4), DType::F32, &device()).unwrap();
     let layers: [&dyn Module; 5] = [&deep.fc1, &deep.ln1, &deep.fc2, &deep.ln2, &deep.fc3];
     let output = layers.iter().fold(x, |x, layer| layer.forward(&x).unwrap());
     let found = missing(deep.regularizer().unwrap().check_gradients(&output.mean_all().unwrap()));
@@ -245,7 +246,7 @@ fn where_the_first_layers_have_none_the_first_parameter_that_has_one_is_named() 
 fn a_layer_that_alone_has_none_is_asked_after() {
     let net = Net::plain();
     let regularizer = net.regularizer().unwrap();
-    let x = Tensor::ones((2, 4), DType::F32, &Device::Cpu).unwrap();
+    let x = Tensor::ones((2, 4), DType::F32, &device()).unwrap();
     let without = |left_out: &str| {
         let layers =
             [("fc1", &net.fc1), ("fc2", &net.fc2), ("fc3", &net.fc3), ("spare", &net.spare), ("fc4", &net.fc4)];
@@ -284,9 +285,11 @@ struct Pair {
 
 impl Pair {
     fn new(dtype: DType) -> Self {
-        let of = |values: &[f64]| {
-            Var::from_tensor(&Tensor::new(values, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()).unwrap()
-        };
+        Self::on(&device(), dtype)
+    }
+
+    fn on(device: &Device, dtype: DType) -> Self {
+        let of = |values: &[f64]| Var::from_tensor(&rounded_on(device, values, dtype)).unwrap();
         Self { first: of(&[1.0, -2.0, 0.5]), second: of(&[3.0, 0.5, 0.25]) }
     }
 }
@@ -300,7 +303,8 @@ impl Regularized for Pair {
 
 #[test]
 fn a_parameter_in_the_graph_whose_operation_gives_no_gradient_is_told_apart() {
-    let pair = Pair::new(DType::F64);
+    // The operation is written for the CPU alone.
+    let pair = Pair::on(&Device::Cpu, DType::F64);
     let loss = (pair.first.apply_op1(Constant).unwrap() + pair.second.as_tensor()).unwrap().sum_all().unwrap();
     let found = missing(pair.regularizer().unwrap().check_gradients(&loss));
     assert_eq!((found.path.as_str(), found.cause), ("first", MissingCause::NoDerivative));
@@ -370,9 +374,9 @@ fn a_change_is_seen_through_layers_that_do_not_see_shifts_or_multiples() {
     // A layer norm takes both away, and these weights start at 0 or are all the same.
     for start in [0.0, 1.0] {
         for columns in [1, 2, 8, 55, 144] {
-            let w = Var::from_tensor(&Tensor::full(start, (4, columns), &Device::Cpu).unwrap()).unwrap();
-            let x = Tensor::ones((1, columns), DType::F64, &Device::Cpu).unwrap();
-            let pair = Pair { first: w, second: Var::ones(4, DType::F64, &Device::Cpu).unwrap() };
+            let w = Var::from_tensor(&Tensor::full(start, (4, columns), &device()).unwrap()).unwrap();
+            let x = Tensor::ones((1, columns), DType::F64, &device()).unwrap();
+            let pair = Pair { first: w, second: Var::ones(4, DType::F64, &device()).unwrap() };
             let loss = || {
                 let hidden = x.matmul(&pair.first.t()?)?;
                 let centred = hidden.broadcast_sub(&hidden.mean_keepdim(1)?)?;
@@ -405,9 +409,7 @@ fn a_change_is_large_enough_for_every_type_and_every_plateau() {
 fn weights_come_back_to_the_bit_also_where_the_loss_fails_or_panics() {
     for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16] {
         let pair = Pair::new(dtype);
-        pair.first
-            .set(&Tensor::new(&[f64::NAN, -0.0, 1e-300], &Device::Cpu).unwrap().to_dtype(dtype).unwrap())
-            .unwrap();
+        pair.first.set(&rounded(&[f64::NAN, -0.0, 1e-300], dtype)).unwrap();
         let regularizer = pair.regularizer().unwrap();
         let before = all_bits(&regularizer);
         let loss = || pair.second.sum_all();
@@ -501,7 +503,7 @@ struct Model {
 
 impl Model {
     fn new(dtype: DType) -> Self {
-        Self { pair: Pair::new(dtype), bias: Var::ones(2, dtype, &Device::Cpu).unwrap() }
+        Self { pair: Pair::new(dtype), bias: Var::ones(2, dtype, &device()).unwrap() }
     }
 
     fn vars(&self) -> Vec<Var> {
@@ -518,7 +520,7 @@ impl Model {
         gradients(of.iter().map(|&index| {
             let gradient =
                 (0..vars[index].elem_count()).map(|i| (1.3 * i as f64 + (7 * index + 3 * step) as f64).cos());
-            let gradient = Tensor::from_iter(gradient, &Device::Cpu).unwrap().to_dtype(vars[index].dtype()).unwrap();
+            let gradient = rounded(gradient.collect::<Vec<_>>(), vars[index].dtype());
             (&vars[index], gradient)
         }))
     }

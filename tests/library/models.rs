@@ -5,6 +5,7 @@ use std::{collections::HashMap, path::Path};
 use candle_core::{DType, Device, Result, Tensor, Var, backprop::GradStore};
 use candle_nn::{Linear, Module};
 use l1_core::Regularized;
+use tests::{device, rounded, rounded_on, tolerance};
 
 /// A file of `tests/fixtures`.
 pub struct Fixture(HashMap<String, Tensor>);
@@ -12,7 +13,7 @@ pub struct Fixture(HashMap<String, Tensor>);
 impl Fixture {
     pub fn load(file: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(file);
-        Self(candle_core::safetensors::load(path, &Device::Cpu).unwrap())
+        Self(candle_core::safetensors::load(path, &device()).unwrap())
     }
 
     pub fn tensor(&self, name: &str) -> &Tensor {
@@ -93,7 +94,7 @@ pub struct Single {
 
 impl Single {
     pub fn new(values: &[f64], dtype: DType, rule: l1_core::Rule) -> Self {
-        let values = Tensor::new(values, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+        let values = rounded(values, dtype);
         Self { weight: Var::from_tensor(&values).unwrap(), rule }
     }
 
@@ -120,9 +121,14 @@ pub struct Many {
 impl Many {
     /// Variables of these lengths, filled by a number's place.
     pub fn new(lengths: &[usize], dtype: DType) -> Self {
+        Self::on(&device(), lengths, dtype)
+    }
+
+    /// The same on a given device.
+    pub fn on(device: &Device, lengths: &[usize], dtype: DType) -> Self {
         let var = |(index, length): (usize, &usize)| {
             let values: Vec<_> = (0..*length).map(|i| (0.7 * i as f64 + index as f64).sin()).collect();
-            Var::from_tensor(&Tensor::new(values, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()).unwrap()
+            Var::from_tensor(&rounded_on(device, values, dtype)).unwrap()
         };
         Self { weights: lengths.iter().enumerate().map(var).collect(), lambda: 0.1, l2: 0.01 }
     }
@@ -137,9 +143,12 @@ impl Many {
 
     /// These numbers in the variables' dtype.
     pub fn store(&self, numbers: &[Vec<f64>]) -> GradStore {
-        gradients(self.weights.iter().zip(numbers).map(|(var, numbers)| {
-            (var, Tensor::new(numbers.as_slice(), &Device::Cpu).unwrap().to_dtype(var.dtype()).unwrap())
-        }))
+        gradients(
+            self.weights
+                .iter()
+                .zip(numbers)
+                .map(|(var, numbers)| (var, rounded_on(var.device(), numbers.as_slice(), var.dtype()))),
+        )
     }
 
     pub fn bits(&self) -> Vec<Vec<u64>> {
@@ -150,7 +159,7 @@ impl Many {
 /// Gradients that come from no loss.
 pub fn gradients<'v>(given: impl IntoIterator<Item = (&'v Var, Tensor)>) -> GradStore {
     // candle makes a store only for a loss.
-    let nothing = Var::zeros((), DType::F32, &Device::Cpu).unwrap();
+    let nothing = Var::zeros((), DType::F32, &device()).unwrap();
     let mut grads = nothing.backward().unwrap();
     grads.remove(&nothing);
     for (var, gradient) in given {
@@ -160,7 +169,8 @@ pub fn gradients<'v>(given: impl IntoIterator<Item = (&'v Var, Tensor)>) -> Grad
 }
 
 pub fn flat(tensor: &Tensor) -> Vec<f64> {
-    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    // On the CPU, since CUDA's casts fail where there is no entry.
+    tensor.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 /// The numbers' bits, so that −0 is not 0 and NaN is NaN.
@@ -186,7 +196,7 @@ pub fn worst(found: &[f64], expected: &[f64]) -> f64 {
 }
 
 #[track_caller]
-pub fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
-    let worst = worst(found, expected);
+pub fn assert_close(what: &str, found: &[f64], expected: &[f64], on_cpu: f64) {
+    let (worst, tolerance) = (worst(found, expected), tolerance(on_cpu));
     assert!(worst <= tolerance, "{what}: differs by {worst:e}, more than {tolerance:e}");
 }

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, env, fs, path::Path as File, sync::LazyLock};
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use candle_nn::{Linear, Module, Optimizer, loss};
 use l1_core::{
     CrossValidated, CrossValidation, Error, Fista, Grouping, History, ParamsFista, ParamsProxAdamW, Path, PathRun,
@@ -15,6 +15,7 @@ use l1_core::{
     },
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tests::device;
 
 use crate::models::{Single, flat};
 
@@ -179,7 +180,7 @@ const VERMILLION: &str = "#D55E00";
 
 fn data(file: &str, name: &str) -> Tensor {
     let path = File::new(env!("CARGO_MANIFEST_DIR")).join("../examples/data").join(file);
-    candle_core::safetensors::load(path, &Device::Cpu).unwrap().remove(name).unwrap()
+    candle_core::safetensors::load(path, &device()).unwrap().remove(name).unwrap()
 }
 
 /// Linear regression of the diabetes data, λ = 1 on its weights.
@@ -200,8 +201,7 @@ impl Regularized for Diabetes {
 
 impl Diabetes {
     fn of(x: Tensor, y: Tensor) -> Self {
-        let vars: Vec<_> =
-            [vec![1, 10], vec![1]].map(|dims| Var::zeros(dims, DType::F64, &Device::Cpu).unwrap()).into();
+        let vars: Vec<_> = [vec![1, 10], vec![1]].map(|dims| Var::zeros(dims, DType::F64, &device()).unwrap()).into();
         let fc = Linear::new(vars[0].as_tensor().clone(), Some(vars[1].as_tensor().clone()));
         Self { fc, vars, x, y }
     }
@@ -283,7 +283,7 @@ fn digits() -> (Tensor, History) {
     let mut rng = StdRng::seed_from_u64(1);
     let mut var = |dims: (usize, usize), scale: f64| {
         let values: Vec<_> = (0..dims.0 * dims.1).map(|_| rng.random_range(-scale..scale) as f32).collect();
-        Var::from_tensor(&Tensor::from_vec(values, dims, &Device::Cpu).unwrap()).unwrap()
+        Var::from_tensor(&Tensor::from_vec(values, dims, &device()).unwrap()).unwrap()
     };
     let vars = vec![var((24, 64), 0.2), var((1, 24), 0.0001), var((10, 24), 0.3), var((1, 10), 0.0001)];
     let layer = |weight: &Var, bias: &Var| Linear::new(weight.as_tensor().clone(), Some(bias.as_tensor().clone()));
@@ -608,7 +608,7 @@ mod weights {
 
     #[test]
     fn zeros_are_white_and_every_other_number_has_a_tint() {
-        let w = Tensor::new(&[[1f32, -1.0, 0.0, 1e-30], [0.0, 0.0, 0.0, 0.0]], &Device::Cpu).unwrap();
+        let w = Tensor::new(&[[1f32, -1.0, 0.0, 1e-30], [0.0, 0.0, 0.0, 0.0]], &device()).unwrap();
         let svg = weight_map(&w, (2, 2), &WeightMapOptions::new().names(&["one", "two"])).unwrap();
         let picture = Picture::read(&svg);
         picture.is_tidy();
@@ -638,7 +638,7 @@ mod weights {
 
     #[test]
     fn hostile_weights_are_drawn_or_refused() {
-        let tensor = |values: &[f64], dims: &[usize]| Tensor::from_vec(values.to_vec(), dims, &Device::Cpu).unwrap();
+        let tensor = |values: &[f64], dims: &[usize]| Tensor::from_vec(values.to_vec(), dims, &device()).unwrap();
         let options = WeightMapOptions::default();
         for tiles in [Tiles::Neurons, Tiles::PixelNorms] {
             let options = options.tiles(tiles);
@@ -658,7 +658,7 @@ mod weights {
             (tensor(&[1.0; 4], &[4]), (2, 2)),
             (tensor(&[], &[0, 4]), (2, 2)),
             (tensor(&[1.0], &[]), (1, 1)),
-            (Tensor::zeros((1, 600_000), DType::F32, &Device::Cpu).unwrap(), (600, 1000)),
+            (Tensor::zeros((1, 600_000), DType::F32, &device()).unwrap(), (600, 1000)),
         ] {
             let error = weight_map(&weight, sides, &options).unwrap_err();
             assert!(matches!(error, Error::Picture { .. }), "{error}");

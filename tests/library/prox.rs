@@ -1,13 +1,14 @@
 //! The proximal operator and the value: against PyTorch and PyProximal, and their defining properties.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use l1_core::{Error, Penalty, kernel};
 use proptest::prelude::*;
+use tests::{device, tolerance};
 
 use crate::models::{Fixture, flat};
 
 fn tensor(values: &[f64]) -> Tensor {
-    Tensor::new(values, &Device::Cpu).unwrap()
+    Tensor::new(values, &device()).unwrap()
 }
 
 fn prox(z: &[f64], penalty: Penalty, step: f64) -> Vec<f64> {
@@ -74,7 +75,7 @@ fn the_steps_of_half_types_are_not_rounded_to_them() {
 
 #[test]
 fn integers_are_refused() {
-    let z = Tensor::new(&[1u32, 2], &Device::Cpu).unwrap();
+    let z = Tensor::new(&[1u32, 2], &device()).unwrap();
     let error = kernel::prox(&z, &Penalty::l1(1.0), 1.0).unwrap_err();
     assert!(matches!(error, Error::UnsupportedDType { .. }));
     assert_eq!(
@@ -111,7 +112,7 @@ fn a_strength_of_zero_charges_nothing_even_for_infinite_weights() {
 
 #[test]
 fn tensors_without_entries_and_scalars_have_a_value_and_a_prox() {
-    let (empty, scalar) = (tensor(&[]), Tensor::new(-3f64, &Device::Cpu).unwrap());
+    let (empty, scalar) = (tensor(&[]), Tensor::new(-3f64, &device()).unwrap());
     assert_eq!(kernel::value(&empty, &Penalty::l1(1.0)).unwrap(), 0.0);
     assert_eq!(kernel::prox(&empty, &Penalty::l1(1.0), 1.0).unwrap().dims(), [0]);
     assert_eq!(kernel::value(&scalar, &Penalty::l1(2.0)).unwrap(), 6.0);
@@ -162,7 +163,7 @@ proptest! {
             (u - z).powi(2) / (2.0 * step) + kernel::value(&tensor(&[u]), &penalty).unwrap()
         };
         // Rounding of the larger terms.
-        let slack = 1e-14 * (objective(other).abs() + z * z / step);
+        let slack = tolerance(1e-14) * (objective(other).abs() + z * z / step);
         prop_assert!(objective(u) <= objective(other) + slack);
     }
 
@@ -196,7 +197,7 @@ proptest! {
     fn the_value_is_the_plain_sum(w in prop::collection::vec(-5.0..5.0f64, 0..200), lambda in 0.0..5.0f64, l2 in 0.0..5.0f64) {
         let plain: f64 = w.iter().map(|w| lambda * w.abs() + 0.5 * l2 * w * w).sum();
         let found = kernel::value(&tensor(&w), &Penalty::l1(lambda).with_l2(l2)).unwrap();
-        prop_assert!((found - plain).abs() <= 1e-13 * plain.max(1.0));
+        prop_assert!((found - plain).abs() <= tolerance(1e-13) * plain.max(1.0));
     }
 
     #[test]
@@ -214,7 +215,7 @@ proptest! {
         let value = |w: f64| kernel::value(&tensor(&[w]), &penalty).unwrap();
         let g = flat(&kernel::subgradient(&tensor(&[w]), &penalty).unwrap())[0];
         prop_assert!(w != 0.0 || g == 0.0);
-        let slack = 1e-13 * (value(w) + value(other) + (g * (other - w)).abs());
+        let slack = tolerance(1e-13) * (value(w) + value(other) + (g * (other - w)).abs());
         prop_assert!(value(other) >= value(w) + g * (other - w) - slack);
     }
 

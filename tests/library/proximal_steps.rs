@@ -5,6 +5,7 @@ use candle_nn::{Optimizer, SGD};
 use l1_core::{
     ParamsProxAdamW, ParamsProxSgd, ParamsProximal, ProxAdamW, ProxSgd, Proximal, Regularized, Regularizer, Rule,
 };
+use tests::device;
 
 use crate::models::{LinearModel, Single, flat, gradients};
 
@@ -103,7 +104,7 @@ fn a_variable_that_is_listed_twice_is_stepped_once() {
 }
 
 fn with_bias(f: impl Fn(Regularizer, Vec<Var>) -> Box<dyn FnOnce(&Tensor)>) -> (Vec<f64>, Vec<f64>) {
-    let device = candle_core::Device::Cpu;
+    let device = device();
     let (w, b) = (Var::new(&[[1f64, -1.0]], &device).unwrap(), Var::new(&[1f64], &device).unwrap());
     let model = LinearModel::new(&w, &b, 1e-12, 0.0);
     let step = f(model.regularizer().unwrap(), vec![w.clone(), b.clone()]);
@@ -176,7 +177,7 @@ fn a_shrinkage_below_half_an_ulp_leaves_a_bf16_weight_where_it_is_and_empties_an
 
 #[test]
 fn a_penalty_of_strength_0_asks_for_no_gradient() {
-    let device = candle_core::Device::Cpu;
+    let device = device();
     let (w, b) = (Var::new(&[[1f64]], &device).unwrap(), Var::new(&[1f64], &device).unwrap());
     let model = LinearModel::new(&w, &b, 1.0, 0.0);
     let mut opt = ProxSgd::new(vec![w.clone(), b.clone()], ParamsProxSgd::new(model.regularizer().unwrap())).unwrap();
@@ -195,7 +196,7 @@ fn weight_decay_is_off_unless_asked_for() {
 
 #[test]
 fn an_unpenalized_variable_without_a_gradient_is_left_alone_and_counts_its_own_steps() {
-    let device = candle_core::Device::Cpu;
+    let device = device();
     let model = Single::new(&[1.0], DType::F64, Rule::l1(0.0));
     let late = Var::new(&[1f64], &device).unwrap();
     let params = ParamsProxAdamW { lr: 0.1, ..ParamsProxAdamW::new(model.regularizer().unwrap()) };
@@ -212,7 +213,7 @@ fn an_unpenalized_variable_without_a_gradient_is_left_alone_and_counts_its_own_s
 #[test]
 fn integer_variables_are_passed_over_as_candles_optimizers_do() {
     let model = Single::new(&[1.0], DType::F64, Rule::l1(0.5));
-    let counter = Var::new(&[7u32], &candle_core::Device::Cpu).unwrap();
+    let counter = Var::new(&[7u32], &device()).unwrap();
     let params = ParamsProxSgd::new(model.regularizer().unwrap());
     let mut opt = ProxSgd::new(vec![counter.clone(), model.weight.clone()], params).unwrap();
     opt.backward_step(&distance(&model.weight, &[0.0])).unwrap();
@@ -230,7 +231,7 @@ fn a_gradient_that_is_the_variable_itself_is_no_deadlock() {
 
 #[test]
 fn a_strided_gradient_is_taken_in_its_own_order() {
-    let device = candle_core::Device::Cpu;
+    let device = device();
     struct Matrix(Var);
     impl Regularized for Matrix {
         fn visit(&self, visitor: &mut l1_core::Visitor<'_>) -> l1_core::Result<()> {

@@ -1,8 +1,9 @@
 //! The report, as a person and as a program read it.
 
-use candle_core::{DType, Device, Var};
+use candle_core::{DType, Var};
 use candle_nn::{LSTM, LayerNorm, Linear, VarBuilder, VarMap, layer_norm, linear};
 use l1_core::{Regularized, Rule};
+use tests::device;
 
 use crate::models::Single;
 
@@ -25,7 +26,7 @@ struct Model {
 
 fn model() -> Model {
     let varmap = VarMap::new();
-    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &device());
     let fc1 = linear(3, 3, vb.pp("fc1")).unwrap();
     let tied = Linear::new(fc1.weight().clone(), None);
     let model = Model {
@@ -42,7 +43,7 @@ fn model() -> Model {
         let count = var.elem_count();
         // fc1.weight gets zeros at every third place.
         let values: Vec<f32> = (0..count).map(|i| if name == "fc1.weight" && i % 3 == 0 { 0.0 } else { 0.5 }).collect();
-        var.set(&candle_core::Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap()).unwrap();
+        var.set(&candle_core::Tensor::from_vec(values, var.shape(), &device()).unwrap()).unwrap();
     }
     drop(data);
     model
@@ -85,7 +86,7 @@ fn a_decay_stands_beside_the_decision_whatever_that_is() {
         #[l1(lambda = 0.1, l2 = 0.25, decay = 0)]
         penalized: Linear,
     }
-    let layer = || Linear::new(Var::ones((2, 2), DType::F32, &Device::Cpu).unwrap().into_inner(), None);
+    let layer = || Linear::new(Var::ones((2, 2), DType::F32, &device()).unwrap().into_inner(), None);
     let report = Decayed { alone: layer(), free: layer(), penalized: layer() }.regularizer().unwrap().report().unwrap();
     let table = report.to_string();
     for line in [

@@ -1,6 +1,6 @@
 //! Schedules: their numbers, who follows them, and that a training which is stopped and resumed follows them to the bit.
 
-use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
+use candle_core::{DType, Tensor, Var, backprop::GradStore};
 use candle_nn::{Optimizer, SGD, VarMap};
 use l1_core::{
     Checkpoint, Curve, Declarations, Error, Fista, FtrlProximal, Grouping, Guard, ParamsFista, ParamsFtrl,
@@ -8,6 +8,7 @@ use l1_core::{
     Regularizer, Rule, Schedule, Schedules, Stepper, Visitor, optim::Method,
 };
 use proptest::prelude::*;
+use tests::device;
 
 use crate::{
     freezing::OPTIMIZERS,
@@ -137,7 +138,7 @@ struct Fields([Var; 3]);
 
 impl Fields {
     fn new() -> Self {
-        Self([[1f32, 0.5], [2.0, -1.0], [3.0, 4.0]].map(|values| Var::new(&values, &Device::Cpu).unwrap()))
+        Self([[1f32, 0.5], [2.0, -1.0], [3.0, 4.0]].map(|values| Var::new(&values, &device()).unwrap()))
     }
 }
 
@@ -183,7 +184,7 @@ fn a_schedule_for_nothing_or_two_for_one_thing_are_refused_and_leave_all_as_it_w
     let refused = unpenalized.regularizer().unwrap().set_schedules(Schedules::new().scale(one()));
     assert!(matches!(refused, Err(Error::NothingPenalized { .. })));
     let spectral = Rule::from(Penalty::l1(0.1).with_group(Grouping::Singular));
-    let matrix = Tensor::ones((2, 2), DType::F32, &Device::Cpu).unwrap();
+    let matrix = Tensor::ones((2, 2), DType::F32, &device()).unwrap();
     let spectral = Single { weight: Var::from_tensor(&matrix).unwrap(), rule: spectral };
     let refused = spectral.regularizer().unwrap().set_schedules(Schedules::new().freeze(5));
     assert!(matches!(refused, Err(Error::SupportOfSingularValues { .. })));
@@ -441,7 +442,7 @@ fn a_refused_step_is_none_for_a_schedule_either() {
             Box::new(move |grads| (proximal.step(grads).is_ok(), proximal.regularizer().scale())),
         ]
     };
-    let grads = |value: f32| gradients([(&model.weight, Tensor::full(value, 2, &Device::Cpu).unwrap())]);
+    let grads = |value: f32| gradients([(&model.weight, Tensor::full(value, 2, &device()).unwrap())]);
     for step in &mut steps {
         assert_eq!(step(&grads(0.1)), (true, 0.0));
         assert_eq!(step(&grads(f32::NAN)), (false, 1.0));

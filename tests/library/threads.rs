@@ -1,4 +1,4 @@
-//! The same bits on any number of threads.
+//! The same bits on any number of threads, which are the CPU's.
 
 use candle_core::{DType, Device, Tensor};
 use l1_core::{
@@ -58,7 +58,7 @@ fn steps_have_the_same_bits_on_any_number_of_threads() {
             // bf16 has f32 copies where the optimizer keeps any.
             let dtype = if name.contains("f32 copies") { DType::BF16 } else { DType::F32 };
             let after = |threads| {
-                let model = Many::new(&LENGTHS, dtype);
+                let model = Many::on(&Device::Cpu, &LENGTHS, dtype);
                 let mut step = make(model.regularizer().unwrap(), model.weights.clone(), guard);
                 let gradients = [0, 1].map(|index| model.gradients(index));
                 on_threads(threads, || gradients.iter().for_each(|gradients| step(&model.store(gradients)).unwrap()));
@@ -75,7 +75,7 @@ fn steps_have_the_same_bits_on_any_number_of_threads() {
 #[test]
 fn the_penalty_of_a_model_and_its_subgradient_have_the_same_bits_on_any_number_of_threads() {
     for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16] {
-        let model = Many::new(&LENGTHS, dtype);
+        let model = Many::on(&Device::Cpu, &LENGTHS, dtype);
         let regularizer = model.regularizer().unwrap();
         let gradients = model.gradients(0);
         let compute = |threads| {

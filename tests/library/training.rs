@@ -5,13 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use candle_nn::{Init, Optimizer, VarBuilder, VarMap};
 use l1_core::{
     Checkpoint, FtrlProximal, ParamsProxAdamW, ParamsProxSgd, ProxAdamW, ProxSgd, Regularized, Regularizer, Result,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
+use tests::{device, rounded};
 
 use crate::models::flat;
 
@@ -34,7 +35,7 @@ impl Model {
     }
 
     pub fn with_first(varmap: &VarMap, dtype: DType, seed: u64, entries: usize) -> Self {
-        let vb = VarBuilder::from_varmap(varmap, dtype, &Device::Cpu);
+        let vb = VarBuilder::from_varmap(varmap, dtype, &device());
         let var = |name, shape: &[usize]| vb.get_with_hints(shape, name, Init::Const(0.0)).unwrap();
         let [first, second, bias] = [("first", vec![entries]), ("second", vec![5, 4]), ("bias", vec![4])]
             .map(|(name, shape)| var(name, &shape));
@@ -43,7 +44,7 @@ impl Model {
         }
         let model = Self { first, second, bias, lambda: 0.1, decay: 0.0 };
         var("empty", &[0, 3]);
-        let integers = Var::new(&[seed as u32, 7], &Device::Cpu).unwrap();
+        let integers = Var::new(&[seed as u32, 7], &device()).unwrap();
         varmap.data().lock().unwrap().insert("integers".to_owned(), integers);
         model
     }
@@ -59,7 +60,7 @@ impl Model {
 pub fn drawn(like: &Tensor, seed: u64) -> Tensor {
     let mut rng = StdRng::seed_from_u64(seed);
     let values: Vec<f64> = (0..like.elem_count()).map(|_| rng.random_range(-1.0..1.0)).collect();
-    Tensor::from_vec(values, like.shape(), &Device::Cpu).unwrap().to_dtype(like.dtype()).unwrap()
+    rounded(values, like.dtype()).reshape(like.shape()).unwrap()
 }
 
 /// What the tests ask of an optimizer that can be saved.

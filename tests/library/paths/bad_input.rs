@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use l1_core::{Curve, Ended, Error, Path, Regularized, Rule};
+use tests::device;
 
 use super::{Lasso, Network};
 use crate::models::Single;
@@ -72,7 +73,7 @@ fn numbers_out_of_their_range_are_refused() {
 #[test]
 fn other_models_variables_and_models_without_a_penalty_are_refused() {
     let model = Single::new(&[1.0], DType::F64, Rule::l1(0.1));
-    let other = Var::zeros(1, DType::F64, &Device::Cpu).unwrap();
+    let other = Var::zeros(1, DType::F64, &device()).unwrap();
     let run = Path::grid([1.0]).run(
         &model.regularizer().unwrap(),
         std::slice::from_ref(&other),
@@ -216,6 +217,6 @@ fn a_loss_with_the_penalty_in_it_or_without_a_parameter_is_refused() {
     };
     assert!(matches!(run(&|| regularizer.penalty().map_err(Into::into)), Error::ChargedTwice { .. }));
     assert!(matches!(run(&|| model.weight.sqr()), Error::LossShape { .. }));
-    let other = Var::new(1f64, &Device::Cpu).unwrap();
+    let other = Var::new(1f64, &device()).unwrap();
     assert!(matches!(run(&|| other.sqr()), Error::MissingGradient { .. }));
 }

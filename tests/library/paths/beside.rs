@@ -1,8 +1,9 @@
 //! Fields beside those that a path moves or empties: a ridge alone, a sign constraint alone, another field's λ.
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Tensor, Var};
 use candle_nn::Optimizer;
 use l1_core::{Ended, Error, Fista, Fit, ParamsFista, Path, PathRun, Regularized, Rule, Visitor};
+use tests::device;
 
 use crate::models::{assert_close, flat};
 
@@ -22,13 +23,13 @@ impl Regularized for Pair {
 
 impl Pair {
     fn new(rules: [Rule; 2], columns: [[f64; 2]; 2]) -> Self {
-        let var = || Var::new(&[0.5f64], &Device::Cpu).unwrap();
+        let var = || Var::new(&[0.5f64], &device()).unwrap();
         Self { vars: [var(), var()], rules, columns }
     }
 
     fn loss(&self) -> candle_core::Result<Tensor> {
-        let column = |at: usize| Tensor::new(&self.columns[at], &Device::Cpu)?.broadcast_mul(&self.vars[at]);
-        let y = Tensor::new(&[1f64, 1.0], &Device::Cpu)?;
+        let column = |at: usize| Tensor::new(&self.columns[at], &device())?.broadcast_mul(&self.vars[at]);
+        let y = Tensor::new(&[1f64, 1.0], &device())?;
         y.sub(&column(0)?)?.sub(&column(1)?)?.sqr()?.sum_all()? * 0.5
     }
 
@@ -139,7 +140,7 @@ fn a_noisy_fit_in_sight_of_the_scale_is_not_refused() {
         pair.solve(fit)?;
         // As a step on a few rows does: the entry is let go unless the scale is far above any gradient.
         if fit.scale() < 1e6 {
-            pair.vars[0].set(&Tensor::new(&[1e-3f64], &Device::Cpu)?)?;
+            pair.vars[0].set(&Tensor::new(&[1e-3f64], &device())?)?;
         }
         Ok(())
     };

@@ -5,9 +5,10 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use candle_nn::{Module, loss};
 use l1_core::{CrossValidated, CrossValidation, Error, Fold, Path, PathRun, Regularized, Rule};
+use tests::device;
 
 use super::Lasso;
 use crate::models::{Fixture, Single, assert_close, flat};
@@ -133,7 +134,7 @@ fn classes_are_dealt_out_evenly() {
 #[test]
 fn a_fold_selects_rows_of_any_tensor() {
     let folds = CrossValidation::assignments([0, 1, 0, 2]).folds(4).unwrap();
-    let x = Tensor::arange(0u32, 8, &Device::Cpu).unwrap().reshape((4, 2)).unwrap();
+    let x = Tensor::arange(0u32, 8, &device()).unwrap().reshape((4, 2)).unwrap();
     assert_eq!(folds[0].train(&x).unwrap().to_vec2::<u32>().unwrap(), [[2, 3], [6, 7]]);
     assert_eq!(folds[0].test(&x).unwrap().to_vec2::<u32>().unwrap(), [[0, 1], [4, 5]]);
     let view = x.t().unwrap().contiguous().unwrap().t().unwrap();

@@ -1,6 +1,7 @@
 //! Which scales a path goes through.
 
 use l1_core::{Direction, Ended, Path, Regularized, Rule};
+use tests::device;
 
 use super::{Lasso, Network};
 use crate::models::{assert_close, flat};
@@ -31,10 +32,10 @@ fn it_begins_at_the_same_scale_wherever_the_weights_are() {
 #[test]
 fn a_closure_that_stops_at_a_share_of_the_scale_finds_the_same_beginning() {
     let problem = Lasso::diabetes(Rule::l1(1.0));
-    problem.vars[1].set(&candle_core::Tensor::new(&[7f64], &candle_core::Device::Cpu).unwrap()).unwrap();
+    problem.vars[1].set(&candle_core::Tensor::new(&[7f64], &device()).unwrap()).unwrap();
     let path = Path::descending(2, 0.5);
     let exact = problem.run(&path).unwrap().points[0].scale;
-    problem.vars[1].set(&candle_core::Tensor::new(&[7f64], &candle_core::Device::Cpu).unwrap()).unwrap();
+    problem.vars[1].set(&candle_core::Tensor::new(&[7f64], &device()).unwrap()).unwrap();
     let run = path.run(
         &problem.regularizer().unwrap(),
         &problem.vars,

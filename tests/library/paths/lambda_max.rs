@@ -5,15 +5,16 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use l1_core::{Curve, Emptied, Error, Grouping, Regularized, Rule, kernel::Stays};
+use tests::device;
 
 use super::{Lasso, Network, matrix, scatter};
 use crate::models::{Fixture, Single, assert_close, bits, flat};
 
 /// ½‖w − t‖², whose gradient at 0 is −t.
 fn pulled_to(model: &Single, target: &[f64]) -> candle_core::Result<Tensor> {
-    let target = Tensor::new(target, &Device::Cpu)?.to_dtype(model.weight.dtype())?;
+    let target = Tensor::new(target, &device())?.to_dtype(model.weight.dtype())?;
     model.weight.sub(&target)?.sqr()?.sum_all()? * 0.5
 }
 
@@ -46,7 +47,7 @@ fn at_it_a_fit_is_empty_and_just_below_it_is_not_with_any_curve_and_groups() {
                 // are not convex.
                 for (lambda, is_empty) in [(largest * (1.0 + 1e-12), true), (largest * (1.0 - 1e-9), false)] {
                     let penalty = regularizer.penalized().next().unwrap().1.with_lambda(lambda);
-                    let z = Tensor::new(&target.map(|t| 0.01 * t), &Device::Cpu).unwrap();
+                    let z = Tensor::new(&target.map(|t| 0.01 * t), &device()).unwrap();
                     let u = flat(&l1_core::kernel::prox(&z, &penalty, 0.01).unwrap());
                     assert_eq!(u.iter().all(|u| *u == 0.0), is_empty, "{curve} {group} {element} {l2} {lambda}: {u:?}");
                 }
@@ -71,7 +72,7 @@ fn a_group_is_held_as_one_and_the_place_tells_which_holds_out_longest() {
 fn other_parameters_keep_their_values_and_all_come_back_to_the_same_bits() {
     let network = Network::new(0.7);
     let special = [f64::from_bits(1), -0.0, 1e300, -1e-300];
-    network.vars[2].set(&Tensor::new(&special, &Device::Cpu).unwrap().reshape((1, 4)).unwrap()).unwrap();
+    network.vars[2].set(&Tensor::new(&special, &device()).unwrap().reshape((1, 4)).unwrap()).unwrap();
     let before: Vec<_> = network.vars.iter().map(|var| bits(var)).collect();
     let loss = || (network.loss()? * 1e-290)?.sqrt();
     let found = network.regularizer().unwrap().lambda_max(loss).unwrap();
@@ -127,7 +128,7 @@ fn a_gradient_that_is_all_rounding_is_told_from_a_small_one() {
     let of = |y: &Tensor, intercept: f64, weight: f64| {
         let problem = Lasso::new(&x, y, Rule::l1(1.0));
         problem.vars[0].set(&matrix(1, 4, |_, _| weight)).unwrap();
-        problem.vars[1].set(&Tensor::new(&[intercept], &Device::Cpu).unwrap()).unwrap();
+        problem.vars[1].set(&Tensor::new(&[intercept], &device()).unwrap()).unwrap();
         problem.regularizer().unwrap().lambda_max(|| problem.loss()).unwrap().rows[0].emptied.clone()
     };
     let constant = matrix(50, 1, |_, _| 0.1 + 0.2);
@@ -217,7 +218,7 @@ fn what_a_certificate_would_refuse_is_refused() {
     assert!(matches!(refused(&|| pulled_to(&model, &[1.0, 1.0])?.unsqueeze(0)), Error::LossShape { .. }));
     let with_penalty = || pulled_to(&model, &[1.0, 1.0])? + regularizer.penalty()?;
     assert!(matches!(refused(&with_penalty), Error::ChargedTwice { .. }));
-    let other = Var::new(1f64, &Device::Cpu).unwrap();
+    let other = Var::new(1f64, &device()).unwrap();
     assert!(matches!(refused(&|| other.sqr()), Error::MissingGradient { .. }));
     let step = regularizer.lambda_max_with(Stays::AfterStep(-1.0), || pulled_to(&model, &[1.0, 1.0]));
     assert!(matches!(step.map(drop).unwrap_err(), Error::InvalidParameter { name: "step", .. }));

@@ -7,6 +7,7 @@ use l1_core::{
 };
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tests::device;
 
 use crate::{
     fista::khan_inputs,
@@ -39,17 +40,23 @@ struct Point {
 }
 
 fn var(shape: &[usize], dtype: DType) -> Var {
-    Var::zeros(shape, dtype, &Device::Cpu).unwrap()
+    Var::zeros(shape, dtype, &device()).unwrap()
 }
 
 impl Model {
     fn new(outputs: usize, inputs: usize, rule: Rule) -> Self {
-        let bias = var(&[outputs], DType::F64).into_inner();
-        Self { layer: Linear::new(var(&[outputs, inputs], DType::F64).into_inner(), Some(bias)), rule }
+        Self::on(&device(), outputs, inputs, rule)
+    }
+
+    fn on(device: &Device, outputs: usize, inputs: usize, rule: Rule) -> Self {
+        let [weight, bias] = [&[outputs, inputs][..], &[outputs]]
+            .map(|shape| Var::zeros(shape, DType::F64, device).unwrap().into_inner());
+        Self { layer: Linear::new(weight, Some(bias)), rule }
     }
 
     fn without_bias(outputs: usize, inputs: usize, rule: Rule) -> Self {
-        Self { layer: Linear::new(var(&[outputs, inputs], DType::F64).into_inner(), None), rule }
+        let Self { layer, rule } = Self::new(outputs, inputs, rule);
+        Self { layer: Linear::new(layer.weight().clone(), None), rule }
     }
 
     fn vars(&self) -> Vec<Var> {
@@ -83,7 +90,7 @@ impl Model {
 
     fn restore(&self, point: &Point) {
         for (var, numbers) in self.vars().iter().zip([&point.weight, &point.intercept]) {
-            let tensor = Tensor::from_slice(numbers, var.shape(), &Device::Cpu).unwrap();
+            let tensor = Tensor::from_slice(numbers, var.shape(), var.device()).unwrap();
             var.set(&tensor.to_dtype(var.dtype()).unwrap()).unwrap();
         }
     }
@@ -226,7 +233,7 @@ fn a_path_begins_where_the_first_weight_leaves() {
 fn the_intercept_may_be_absent_or_a_constant() {
     let fixture = Fixture::load("paths.safetensors");
     let (x, y) = (fixture.tensor("squares.x"), fixture.tensor("squares.y"));
-    let constant = Tensor::new(&[2.5f64], &Device::Cpu).unwrap();
+    let constant = Tensor::new(&[2.5f64], &device()).unwrap();
     let weight = || var(&[1, 150], DType::F64).into_inner();
     for bias in [None, Some(constant)] {
         let model = Model { layer: Linear::new(weight(), bias.clone()), rule: Rule::l1(1.0) };
@@ -276,11 +283,12 @@ fn inputs_may_be_a_view() {
 fn a_path_is_the_same_on_any_number_of_threads() {
     let mut rng = StdRng::seed_from_u64(3);
     let (n, p) = (64, 20_000); // more than one thread's worth
+    // On the CPU, whose threads these are.
     let x = Tensor::from_iter((0..n * p).map(|_| rng.random_range(-1.0..1.0)), &Device::Cpu).unwrap();
     let x = x.reshape((n, p)).unwrap();
     let y = Tensor::from_iter((0..n).map(|_| rng.random_range(-1.0..1.0)), &Device::Cpu).unwrap();
     let y = y.reshape((n, 1)).unwrap();
-    let model = Model::new(1, p, Rule::l1(1.0));
+    let model = Model::on(&Device::Cpu, 1, p, Rule::l1(1.0));
     let run = || model.solve(&LinearPath::new(&model.layer, &x), &Path::descending(8, 0.2), mse(&y));
     let on = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run).unwrap();
     let one = on(1);
@@ -311,7 +319,7 @@ fn more_weights_than_one_inner_problem_takes_have_their_turns() {
     let (n, p) = (12, 4500); // more than 4096
     let mut random = |rows, columns| {
         let numbers: Vec<f64> = (0..rows * columns).map(|_| rng.random_range(-1.0..1.0)).collect();
-        Tensor::from_vec(numbers, (rows, columns), &Device::Cpu).unwrap()
+        Tensor::from_vec(numbers, (rows, columns), &device()).unwrap()
     };
     let (x, y) = (random(n, p), random(n, 1));
     let model = Model::new(1, p, Rule::l1(0.0).l2(1.0));
@@ -340,12 +348,12 @@ impl Problem {
         let common: Vec<f64> = (0..n).map(|_| rng.random_range(-1.0..1.0)).collect();
         let shift: Vec<f64> = (0..p).map(|_| rng.random_range(-2.0..2.0)).collect();
         let x = (0..n * p).map(|at| rng.random_range(-1.0..1.0) + 0.7 * common[at / p] + shift[at % p]);
-        let x = Tensor::from_vec(x.collect::<Vec<f64>>(), (n, p), &Device::Cpu).unwrap();
+        let x = Tensor::from_vec(x.collect::<Vec<f64>>(), (n, p), &device()).unwrap();
         let y = (0..n * outputs).map(|at| common[at / outputs] + rng.random_range(-1.0..1.0));
-        let y = Tensor::from_vec(y.collect::<Vec<f64>>(), (n, outputs), &Device::Cpu).unwrap();
+        let y = Tensor::from_vec(y.collect::<Vec<f64>>(), (n, outputs), &device()).unwrap();
         let labels: Vec<u32> =
             (0..n).map(|row| if row < outputs { row as u32 } else { rng.random_range(0..outputs as u32) }).collect();
-        Self { x, y, labels: Tensor::new(labels, &Device::Cpu).unwrap(), outputs, loss }
+        Self { x, y, labels: Tensor::new(labels, &device()).unwrap(), outputs, loss }
     }
 
     fn loss(&self, scores: &Tensor) -> CandleResult<Tensor> {
@@ -488,7 +496,7 @@ fn inputs_that_do_not_fit_are_refused() {
     assert!(run(&x.to_dtype(DType::U32).unwrap()).contains("dtype U32 (expected F32 or F64)"));
     let mut numbers = flat(&x);
     numbers[2 * 2308 + 7] = f64::NAN;
-    let bad = Tensor::from_vec(numbers, (63, 2308), &Device::Cpu).unwrap();
+    let bad = Tensor::from_vec(numbers, (63, 2308), &device()).unwrap();
     assert!(run(&bad).contains("holds NaN at row 2, column 7"));
     let stranger = Model::new(4, 2308, Rule::l1(1.0));
     let run = model.solve(&LinearPath::new(&stranger.layer, &x), &path, cross_entropy(&y));
@@ -502,7 +510,7 @@ fn losses_that_are_none_are_refused() {
     let (layer, path) = (LinearPath::new(&model.layer, &x), Path::descending(5, 0.1));
     let error = model.solve(&layer, &path, |scores| log_softmax(scores, 1)).unwrap_err();
     assert!(matches!(error, Error::LossShape { .. }), "{error}");
-    let error = model.solve(&layer, &path, |_| Tensor::new(1f64, &Device::Cpu)).unwrap_err();
+    let error = model.solve(&layer, &path, |_| Tensor::new(1f64, &device())).unwrap_err();
     assert!(error.to_string().contains("no gradient at the scores"), "{error}");
     let error = model.solve(&layer, &path, |scores| scores.sum_all()? / 0.0).unwrap_err();
     assert!(matches!(error, Error::NonFiniteLoss { .. }), "{error}");

@@ -1,10 +1,11 @@
 //! The path of a linear layer as a `PathRun`: the same points, with what every path records.
 
-use candle_core::{DType, Device, Result as CandleResult, Tensor, Var};
+use candle_core::{DType, Result as CandleResult, Tensor, Var};
 use candle_nn::{Linear, Module, Optimizer, loss};
 use l1_core::{
     Curve, Ended, Error, Fista, Grouping, LinearPath, ParamsFista, Path, PathRun, Regularized, Rule, Visitor,
 };
+use tests::device;
 
 use crate::{
     fista::khan_inputs,
@@ -27,7 +28,7 @@ impl Regularized for Model {
 
 impl Model {
     fn of(rule: Rule, x: &Tensor, y: &Tensor, outputs: usize) -> Self {
-        let zeros = |shape: &[usize]| Var::zeros(shape, DType::F64, &Device::Cpu).unwrap();
+        let zeros = |shape: &[usize]| Var::zeros(shape, DType::F64, &device()).unwrap();
         let vars = vec![zeros(&[outputs, x.dim(1).unwrap()]), zeros(&[outputs])];
         let fc = Linear::new(vars[0].as_tensor().clone(), Some(vars[1].as_tensor().clone()));
         Self { fc, rule, vars, x: x.clone(), y: y.clone() }
@@ -150,7 +151,7 @@ fn what_fails_in_the_middle_keeps_the_points_before() {
 }
 
 fn matrix<const N: usize>(rows: &[[f64; N]]) -> Tensor {
-    Tensor::from_vec(rows.concat(), (rows.len(), N), &Device::Cpu).unwrap()
+    Tensor::from_vec(rows.concat(), (rows.len(), N), &device()).unwrap()
 }
 
 /// Four examples of two inputs, both of which matter.
@@ -210,9 +211,9 @@ fn what_no_scale_has_to_hold_begins_no_grid() {
     descent(&Model::of(Rule::l1(1.0).positive(true), &x, &x.neg().unwrap(), 1));
     // The intercept is the whole answer, and rounding the rest.
     let wave = |at: usize| (at as f64 * 1.7).sin() + 0.3;
-    let x = Tensor::from_iter((0..70).map(wave), &Device::Cpu).unwrap().reshape((14, 5)).unwrap();
+    let x = Tensor::from_iter((0..70).map(wave), &device()).unwrap().reshape((14, 5)).unwrap();
     for constant in [0.1, 1e6 / 3.0] {
-        let y = Tensor::full(constant, (14, 1), &Device::Cpu).unwrap();
+        let y = Tensor::full(constant, (14, 1), &device()).unwrap();
         let model = Model::of(Rule::l1(1.0), &x, &y, 1);
         descent(&model);
         // Also when the layer has it already.
@@ -224,7 +225,7 @@ fn what_no_scale_has_to_hold_begins_no_grid() {
 fn layers_of_half_numbers_are_refused() {
     let x = small().0.to_dtype(DType::F32).unwrap();
     for dtype in [DType::BF16, DType::F16] {
-        let fc = Linear::new(Var::zeros((1, 2), dtype, &Device::Cpu).unwrap().into_inner(), None);
+        let fc = Linear::new(Var::zeros((1, 2), dtype, &device()).unwrap().into_inner(), None);
         let model = Model { fc, x: x.clone(), vars: Vec::new(), ..small_model() };
         let error = model.run(&Path::grid([1.0])).unwrap_err();
         assert!(matches!(error, Error::NoLinearPath { .. }), "{error}");

@@ -23,9 +23,10 @@ mod relaxed;
 mod run;
 mod stability;
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 use candle_nn::{Module, Optimizer, loss};
 use l1_core::{Fista, Fit, ParamsFista, Path, PathRun, Regularized, Regularizer, Rule, Visitor};
+use tests::device;
 
 use crate::models::{Fixture, LinearModel, linear};
 
@@ -47,7 +48,7 @@ impl Regularized for Lasso {
 impl Lasso {
     /// * `y`: n × 1.
     fn new(x: &Tensor, y: &Tensor, rule: Rule) -> Self {
-        let zeros = |shape: &[usize]| Var::zeros(shape, x.dtype(), &Device::Cpu).unwrap();
+        let zeros = |shape: &[usize]| Var::zeros(shape, x.dtype(), &device()).unwrap();
         let vars = vec![zeros(&[1, x.dim(1).unwrap()]), zeros(&[1])];
         let model = LinearModel { fc: linear(&vars[0], &vars[1]), lambda: 1.0, l2: 0.0 };
         Self { model, vars, rule, x: x.clone(), y: y.clone() }
@@ -94,7 +95,7 @@ impl Lasso {
 
 fn matrix(rows: usize, columns: usize, value: impl Fn(usize, usize) -> f64) -> Tensor {
     let values: Vec<_> = (0..rows * columns).map(|i| value(i / columns, i % columns)).collect();
-    Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
+    Tensor::from_vec(values, (rows, columns), &device()).unwrap()
 }
 
 /// Numbers without a pattern in [−1, 1].
@@ -123,7 +124,7 @@ impl Network {
         let var = |rows, columns| {
             Var::from_tensor(&matrix(rows, columns, |i, j| size * scatter(i + rows, j + columns))).unwrap()
         };
-        let bias = |length| Var::zeros(length, DType::F64, &Device::Cpu).unwrap();
+        let bias = |length| Var::zeros(length, DType::F64, &device()).unwrap();
         let vars = vec![var(4, 3), bias(4), var(1, 4), bias(1)];
         let x = matrix(30, 3, scatter);
         let y = matrix(30, 1, |i, _| scatter(i, 0) - 0.5 * scatter(i, 1).powi(2));

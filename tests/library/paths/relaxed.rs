@@ -1,7 +1,8 @@
 //! A point of a path, fitted again without the penalty on its own support.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use l1_core::{Error, Grouping, Path, Regularized, Rule};
+use tests::device;
 
 use super::{Lasso, Network};
 use crate::models::{assert_close, bits, flat, zeros};
@@ -90,10 +91,10 @@ fn nothing_is_changed_where_it_cannot_be_done() {
     relaxed(&run, 0).unwrap();
     assert_ne!(before, bits(&network.vars[2]));
 
-    let x = Tensor::ones((4, 6), candle_core::DType::F64, &Device::Cpu).unwrap();
+    let x = Tensor::ones((4, 6), candle_core::DType::F64, &device()).unwrap();
     let problem = Lasso::new(&x, &x.narrow(1, 0, 1).unwrap(), Rule::l1(1.0).group(Grouping::Singular));
     let run = problem.run(&Path::grid([0.5])).unwrap();
-    problem.vars[1].set(&Tensor::new(&[7f64], &Device::Cpu).unwrap()).unwrap();
+    problem.vars[1].set(&Tensor::new(&[7f64], &device()).unwrap()).unwrap();
     let relaxed = run.relaxed(0, &problem.regularizer().unwrap(), &problem.vars, || problem.loss(), |_| Ok(()));
     assert!(matches!(relaxed, Err(Error::SupportOfSingularValues { .. })));
     assert_eq!(flat(&problem.vars[1]), [7.0]);

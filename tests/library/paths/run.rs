@@ -1,7 +1,8 @@
 //! What a path records, what it puts back, and what ends it.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use l1_core::{Ended, Error, Grouping, Path, Regularized, Rule};
+use tests::device;
 
 use super::{Lasso, Network, matrix, scatter};
 use crate::models::{Fixture, Single, assert_close, bits, flat, zeros};
@@ -70,7 +71,7 @@ fn each_fit_starts_where_the_one_before_it_ended() {
     let mut seen = Vec::new();
     let fit = |fit: &mut l1_core::Fit<'_>| {
         seen.push(model.values());
-        model.weight.set(&Tensor::new(&[fit.scale(), fit.index() as f64], &Device::Cpu)?)?;
+        model.weight.set(&Tensor::new(&[fit.scale(), fit.index() as f64], &device())?)?;
         Ok(())
     };
     let run =
@@ -85,11 +86,11 @@ fn every_points_weights_come_back_to_the_same_bits() {
         // Mostly zeros, and none.
         for odd in [[0.0, -0.0, 1.0 / 3.0, 0.0, 0.0, 0.0], [1.0, -0.1, 2.0, 6e-8, 5.0, -3.0]] {
             let model = Single::new(&odd, dtype, Rule::l1(0.1));
-            let other = Var::zeros(2, DType::F32, &Device::Cpu).unwrap();
+            let other = Var::zeros(2, DType::F32, &device()).unwrap();
             let vars = vec![other.clone(), model.weight.clone()];
             let mut expected = Vec::new();
             let fit = |fit: &mut l1_core::Fit<'_>| {
-                other.set(&Tensor::new(&[fit.scale() as f32, -0.0], &Device::Cpu)?)?;
+                other.set(&Tensor::new(&[fit.scale() as f32, -0.0], &device())?)?;
                 if fit.index() > 0 {
                     model.weight.set(&(model.weight.as_tensor() * 0.7)?)?;
                 }
@@ -100,7 +101,7 @@ fn every_points_weights_come_back_to_the_same_bits() {
             let run = Path::grid([3.0, 2.0, 1.0]).run(&model.regularizer().unwrap(), &vars, loss, fit).unwrap();
             for index in [1, 0, 2] {
                 // In any order, beside others.
-                let spare = Var::zeros(1, DType::F32, &Device::Cpu).unwrap();
+                let spare = Var::zeros(1, DType::F32, &device()).unwrap();
                 run.restore(index, &[model.weight.clone(), spare, other.clone()]).unwrap();
                 assert_eq!((bits(&model.weight), bits(&other)), expected[index], "{dtype:?}, point {index}");
             }

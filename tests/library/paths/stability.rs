@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use l1_core::{Error, ErrorBound, StabilitySelected, StabilitySelection, Subsample};
+use tests::device;
 
 use super::{matrix, scatter};
 use crate::models::flat;
@@ -202,7 +203,7 @@ fn what_cannot_be_is_refused_with_numbers() {
         let error = run.unwrap_err();
         assert!(matches!(error, Error::InvalidStability { .. }) && error.to_string().contains(told), "{error}");
     }
-    let x = Tensor::zeros((7, 2), DType::F32, &Device::Cpu).unwrap();
+    let x = Tensor::zeros((7, 2), DType::F32, &device()).unwrap();
     let error = StabilitySelection::pairs(5).run(8, 3, |half| half.select(&x).map(|_| vec![])).unwrap_err();
     assert!(matches!(error, Error::InSubsample { subsample: 0, .. }), "{error}");
 }

@@ -2,6 +2,7 @@
 
 use candle_core::DType;
 use l1_core::{Curve, Penalty, kernel};
+use tests::tolerance;
 
 use super::{F32, naive, prox, prox_in, tensor, value};
 use crate::models::{Fixture, flat};
@@ -98,7 +99,7 @@ fn the_value_of_every_curve_is_what_brute_force_and_skglm_charge() {
                     let found = (u - z) * (u - z) / (2.0 * row.step) + value(&[u], &[1], &row.penalty);
                     // Some 10 roundings of the two terms.
                     assert!(
-                        (found - expected).abs() <= 2e-15 * expected,
+                        (found - expected).abs() <= tolerance(2e-15) * expected,
                         "{part} {name} {}: {found:e} {expected:e} at {z:e}",
                         row.at
                     );
@@ -113,7 +114,7 @@ fn the_value_of_every_curve_is_what_brute_force_and_skglm_charge() {
             for (w, expected) in line("w").into_iter().zip(line("value")) {
                 let found = value(&[w], &[1], &row.penalty);
                 // skglm takes log(1 + x) for log1p(x).
-                let tolerance = if *name == "log" { 1e-12 } else { 1e-14 };
+                let tolerance = tolerance(if *name == "log" { 1e-12 } else { 1e-14 });
                 assert!(
                     found == expected || (found - expected).abs() <= tolerance * expected,
                     "{name} {}: {found:e} {expected:e} at {w:e}",
@@ -140,7 +141,7 @@ fn the_prox_of_every_curve_is_that_of_skglm_and_pyproximal_where_they_are_right(
         ("pyproximal", "log", 3e-9),
         ("pyproximal", "l0", 0.0),
     ];
-    for (peer, name, tolerance) in peers {
+    for (peer, name, on_cpu) in peers {
         for row in rows(&f, "plain", name, &["step"]) {
             let line = |key: &str| line(&f, &format!("plain.{name}.{key}"), row.at);
             let (z, expected, wrong) = (line("z"), line(peer), line(&format!("{peer}.wrong")));
@@ -150,7 +151,7 @@ fn the_prox_of_every_curve_is_that_of_skglm_and_pyproximal_where_they_are_right(
                 {
                     let difference = (found - expected).abs();
                     assert!(
-                        difference <= tolerance * z.abs(),
+                        difference <= tolerance(on_cpu) * z.abs(),
                         "{peer} {name} {}: {found:e} {expected:e} at {z:e}",
                         row.at
                     );
@@ -162,7 +163,7 @@ fn the_prox_of_every_curve_is_that_of_skglm_and_pyproximal_where_they_are_right(
         let (z, expected) = (line(&f, "folded.l1.z", row.at), line(&f, "folded.l1.skglm", row.at));
         for found in both_proxes(&z, &row) {
             for ((found, expected), z) in found.iter().zip(&expected).zip(&z) {
-                assert!((found - expected).abs() <= 1e-15 * z.abs(), "{found:e} {expected:e} at {z:e}");
+                assert!((found - expected).abs() <= tolerance(1e-15) * z.abs(), "{found:e} {expected:e} at {z:e}");
             }
         }
     }

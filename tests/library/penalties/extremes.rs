@@ -2,6 +2,7 @@
 
 use candle_core::DType;
 use l1_core::{Curve, Grouping, Penalty, kernel};
+use tests::tolerance;
 
 use super::{CURVES, DTYPES, naive, numbers, prox, prox_in, rng, spread_steps, tensor, wide};
 use crate::models::{bits, flat};
@@ -141,7 +142,7 @@ fn an_entry_with_a_step_of_0_stays_and_the_others_of_its_group_are_as_the_defini
             for at in 0..60 {
                 assert!(steps[at] != 0.0 || found[at] == z[at], "{penalty}, entry {at}");
                 assert!(
-                    (found[at] - expected[at]).abs() <= 1e-13,
+                    (found[at] - expected[at]).abs() <= tolerance(1e-13),
                     "{penalty}, entry {at}: {:e} {:e}",
                     found[at],
                     expected[at]

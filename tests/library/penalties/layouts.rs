@@ -1,9 +1,10 @@
 //! Value, subgradient and prox against the definitions, whatever the dtype, the length, the groups and the layout of a tensor.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use candle_nn::Linear;
 use l1_core::{Curve, Grouping, Penalty, Regularized, kernel};
 use rand::RngExt;
+use tests::{device, tolerance};
 
 use super::{CURVES, DTYPES, F32, groupings, naive, numbers, rng, spread_steps, tensor, wide};
 use crate::models::{bits, flat};
@@ -104,14 +105,14 @@ fn every_curve_on_every_grouping_of_every_shape_is_its_definition() {
                         let (w, steps) = (tensor(&given, dims, dtype), tensor(&steps, dims, dtype));
                         let (numbers, wide_steps) = (flat(&w), flat(&steps));
                         // In f32 the roundings of z, of the folds and of the result; in f64 what the scan loses of a radius.
-                        let ulps = if dtype == DType::F64 { 2e-14 } else { 2e-6 };
-                        let tolerance = ulps * size(&numbers);
+                        let ulps = if dtype == DType::F64 { tolerance(2e-14) } else { 2e-6 };
+                        let doubt = ulps * size(&numbers);
                         let what = format!("{penalty}, {dims:?}, {dtype:?}");
 
                         let expected = naive::value(&penalty, dims, &numbers);
                         let found = kernel::value(&w, &penalty).unwrap();
                         assert!(
-                            found == expected || (found - expected).abs() <= 1e-13 * expected,
+                            found == expected || (found - expected).abs() <= tolerance(1e-13) * expected,
                             "{what}: {found:e} {expected:e}"
                         );
 
@@ -122,18 +123,18 @@ fn every_curve_on_every_grouping_of_every_shape_is_its_definition() {
                         let met = naive::Met::ByItsProx;
                         let expected = naive::prox(&penalty, dims, &numbers, &vec![0.5; length], 1.0, met);
                         let found = flat(&kernel::prox(&w, &penalty, 0.5).unwrap());
-                        check(&format!("{what}, one step"), &found, &expected, tolerance);
+                        check(&format!("{what}, one step"), &found, &expected, doubt);
 
                         let at =
                             |scale: f64| naive::prox(&penalty.scaled(scale), dims, &numbers, &wide_steps, 1.0, met);
                         let found = flat(&kernel::prox(&w, &penalty, &steps).unwrap());
                         if dtype == DType::F64 {
-                            check(&format!("{what}, many steps"), &found, &at(1.0), tolerance);
+                            check(&format!("{what}, many steps"), &found, &at(1.0), doubt);
                         } else {
                             // Every coordinate falls with λ, steeply where a curve makes the problem hardly convex.
                             let (most, least) = (at(1.0 - 8.0 * F32), at(1.0 + 8.0 * F32));
                             for (entry, found) in found.iter().enumerate() {
-                                let range = least[entry].abs() - tolerance..=most[entry].abs() + tolerance;
+                                let range = least[entry].abs() - doubt..=most[entry].abs() + doubt;
                                 let right = range.contains(&found.abs()) && found * numbers[entry] >= 0.0;
                                 assert!(right, "{what}, many steps, entry {entry}: {found:e}, not in {range:?}");
                             }
@@ -168,7 +169,7 @@ fn groups_of_more_entries_than_one_thread_takes_are_their_definition() {
                 let (w, steps) = (tensor(&given, dims, dtype), tensor(&steps, dims, dtype));
                 let numbers = flat(&w);
                 let what = format!("{penalty}, {dims:?}, {dtype:?}");
-                let ulps = if dtype == DType::F64 { 1e-13 } else { 2e-6 };
+                let ulps = if dtype == DType::F64 { tolerance(1e-13) } else { 2e-6 };
 
                 let (found, expected) = (kernel::value(&w, &penalty).unwrap(), naive::value(&penalty, dims, &numbers));
                 assert!((found - expected).abs() <= 1e-11 * expected, "{what}: {found:e} {expected:e}");
@@ -270,7 +271,7 @@ fn tensors_without_entries_are_charged_nothing_and_come_back_as_they_are() {
             for curve in CURVES {
                 let penalty = Penalty::l1(0.4).with_curve(curve).with_group(group).with_l2(0.1);
                 for dtype in DTYPES {
-                    let empty = Tensor::zeros(dims, dtype, &Device::Cpu).unwrap();
+                    let empty = Tensor::zeros(dims, dtype, &device()).unwrap();
                     assert_eq!(kernel::value(&empty, &penalty).unwrap(), 0.0);
                     assert_eq!(kernel::subgradient(&empty, &penalty).unwrap().dims(), dims);
                     assert_eq!(kernel::prox(&empty, &penalty, 1.0).unwrap().dims(), dims);
@@ -301,5 +302,5 @@ fn outputs_and_inputs_of_a_linear_layer_are_its_dimensions() {
     let penalty = |n| Penalty::l1(0.3).with_curve(Curve::Mcp(3.0)).with_group(Grouping::Dim(n));
     let expected: f64 = (0..2).map(|n| naive::value(&penalty(n), &[5, 7], &weights[n])).sum();
     let found = model.regularizer().unwrap().value().unwrap();
-    assert!((found - expected).abs() <= 1e-14 * expected, "{found} {expected}");
+    assert!((found - expected).abs() <= tolerance(1e-14) * expected, "{found} {expected}");
 }

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor, Var};
 use l1_core::{Curve, Error, Grouping, Penalty, Regularized, Rule, Visitor, kernel};
+use tests::tolerance;
 
 use super::{CURVES, DTYPES, groupings, naive, numbers, rng, tensor, wide};
 use crate::models::{flat, gradients};
@@ -93,7 +94,10 @@ fn a_graph_with_groups_can_be_used_twice_and_is_multiplied_by_what_comes_from_ab
             for _ in 0..2 {
                 let grads = weighted.backward().unwrap();
                 for (found, slope) in flat(grads.get(&model.weight).unwrap()).into_iter().zip(&subgradient) {
-                    assert!((found - 4.0 * slope).abs() <= 1e-15 * slope.abs() * 4.0, "{penalty}: {found} {slope}");
+                    assert!(
+                        (found - 4.0 * slope).abs() <= tolerance(1e-15) * slope.abs() * 4.0,
+                        "{penalty}: {found} {slope}"
+                    );
                 }
             }
         }

@@ -30,6 +30,7 @@ mod warm_up;
 use candle_core::{DType, Device, Tensor};
 use l1_core::{Curve, Grouping, Penalty, kernel};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tests::{device, rounded_on};
 
 use crate::models::flat;
 
@@ -42,7 +43,16 @@ const DTYPES: [DType; 4] = [DType::F64, DType::F32, DType::BF16, DType::F16];
 const F32: f64 = 1.0 / (1 << 24) as f64;
 
 fn tensor(numbers: &[f64], dims: &[usize], dtype: DType) -> Tensor {
-    Tensor::from_slice(numbers, dims, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+    tensor_on(&device(), numbers, dims, dtype)
+}
+
+/// For what is asked of the CPU alone.
+fn on_cpu(numbers: &[f64], dims: &[usize], dtype: DType) -> Tensor {
+    tensor_on(&Device::Cpu, numbers, dims, dtype)
+}
+
+fn tensor_on(device: &Device, numbers: &[f64], dims: &[usize], dtype: DType) -> Tensor {
+    rounded_on(device, numbers, dtype).reshape(dims).unwrap()
 }
 
 /// The prox of f64 numbers with one step.

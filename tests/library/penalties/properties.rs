@@ -4,6 +4,7 @@ use candle_core::DType;
 use l1_core::{Curve, Grouping, Penalty, kernel};
 use proptest::prelude::*;
 use rand::{RngExt, seq::SliceRandom};
+use tests::tolerance;
 
 use super::{CURVES, groupings, naive, numbers, prox, prox_in, rng, spread_steps, tensor, value};
 use crate::models::{bits, flat};
@@ -80,7 +81,7 @@ proptest! {
             let other: Vec<_> = other.iter().map(|u: &f64| if penalty.positive() { u.max(0.0) } else { *u }).collect();
             for (group, (low, other)) in lowest.iter().zip(objectives(&other, &z, &penalty, &steps)).enumerate() {
                 // Roundings of a sum of at most 48 terms.
-                prop_assert!(*low <= other * (1.0 + 1e-13) + 1e-15, "{penalty}, group {group}: {low:e} {other:e}");
+                prop_assert!(*low <= other * (1.0 + tolerance(1e-13)) + tolerance(1e-15), "{penalty}, group {group}: {low:e} {other:e}");
             }
         }
     }
@@ -105,7 +106,7 @@ proptest! {
         let (u, v) = (prox_of(&z, &penalty, &steps), prox_of(&z, &stronger, &steps));
         for group in naive::groups(penalty.group(), &DIMS) {
             let of = |u: &[f64]| norm(&group.iter().map(|i| u[*i]).collect::<Vec<_>>());
-            prop_assert!(of(&v) <= of(&u) * (1.0 + 1e-12) + 1e-14, "{penalty}, λ times {factor}: {} {}", of(&u), of(&v));
+            prop_assert!(of(&v) <= of(&u) * (1.0 + 1e-12) + tolerance(1e-14), "{penalty}, λ times {factor}: {} {}", of(&u), of(&v));
         }
     }
 
@@ -118,7 +119,7 @@ proptest! {
         let y: Vec<_> = z.iter().map(|z| z + near * rng.random_range(-1.0..1.0)).collect();
         let (u, v) = (prox_of(&z, &penalty, &steps), prox_of(&y, &penalty, &steps));
         let distance = |a: &[f64], b: &[f64]| norm(&(0..LENGTH).map(|i| (a[i] - b[i]) / steps[i].sqrt()).collect::<Vec<_>>());
-        prop_assert!(distance(&u, &v) <= distance(&z, &y) * (1.0 + 1e-12) + 1e-13, "{penalty}");
+        prop_assert!(distance(&u, &v) <= distance(&z, &y) * (1.0 + 1e-12) + tolerance(1e-13), "{penalty}");
     }
 
     #[test]
@@ -126,7 +127,7 @@ proptest! {
         let rng = &mut rng(seed);
         let (z, steps) = (numbers(rng, LENGTH), steps(rng));
         for (u, z) in prox_of(&z, &penalty, &steps).iter().zip(&z) {
-            prop_assert!(u * z >= 0.0 && u.abs() <= z.abs() * (1.0 + 1e-15), "{penalty}: {u:e} {z:e}");
+            prop_assert!(u * z >= 0.0 && u.abs() <= z.abs() * (1.0 + tolerance(1e-15)), "{penalty}: {u:e} {z:e}");
         }
     }
 
@@ -149,7 +150,7 @@ proptest! {
             }
         }
         let (found, expected) = (value(&turned(&z), &DIMS, &penalty), value(&z, &DIMS, &penalty));
-        prop_assert!(found == expected || (found - expected).abs() <= 1e-13 * expected);
+        prop_assert!(found == expected || (found - expected).abs() <= tolerance(1e-13) * expected);
     }
 
     #[test]
@@ -215,7 +216,7 @@ proptest! {
             _ => 10.0,
         };
         for (found, expected) in u.iter().zip(&expected) {
-            prop_assert!((found - expected).abs() <= 1e-13 * norm(&z).max(1.0) * steepness, "{penalty}: {found:e} {expected:e}");
+            prop_assert!((found - expected).abs() <= tolerance(1e-13) * norm(&z).max(1.0) * steepness, "{penalty}: {found:e} {expected:e}");
         }
     }
 }

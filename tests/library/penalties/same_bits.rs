@@ -1,4 +1,5 @@
-//! The same numbers on any number of threads, and by way of the copies that other devices make.
+//! The same numbers on any number of threads, and by way of the copies that other devices make: on the CPU,
+//! whose threads these are, and where one can see what the copies change.
 
 use candle_core::{DType, Tensor, Var};
 use l1_core::{
@@ -6,7 +7,7 @@ use l1_core::{
     kernel::{self, Source, Step, Work, composed, cpu},
 };
 
-use super::{CURVES, DTYPES, numbers, rng, spread_steps, tensor, wide};
+use super::{CURVES, DTYPES, numbers, on_cpu, rng, spread_steps, wide};
 use crate::{
     every_optimizer::EVERY_OPTIMIZER,
     every_step::kernels,
@@ -37,8 +38,8 @@ fn value_subgradient_and_prox_have_the_same_bits_on_any_number_of_threads() {
         for curve in CURVES {
             let penalty = Penalty::l1(0.1).with_curve(curve).with_group(group).with_l2(0.1);
             for dtype in [DType::F64, DType::F32, DType::BF16] {
-                let w = tensor(&numbers(rng, length), dims, dtype);
-                let steps = tensor(&spread_steps(rng, length), dims, wide(dtype));
+                let w = on_cpu(&numbers(rng, length), dims, dtype);
+                let steps = on_cpu(&spread_steps(rng, length), dims, wide(dtype));
                 let compute = |threads| {
                     on_threads(threads, || {
                         let mut results = vec![
@@ -82,7 +83,7 @@ impl Many {
             (Grouping::Singular, &[6, 5]),
         ];
         let var = |(group, dims): (Grouping, &[usize])| {
-            let var = Var::from_tensor(&tensor(&numbers(rng, dims.iter().product()), dims, DType::F32)).unwrap();
+            let var = Var::from_tensor(&on_cpu(&numbers(rng, dims.iter().product()), dims, DType::F32)).unwrap();
             (var, Penalty::l1(0.05).with_curve(curve).with_group(group).with_l2(0.01))
         };
         Self(small.into_iter().chain(CASES).map(var).collect())
@@ -102,7 +103,7 @@ fn steps_have_the_same_bits_on_any_number_of_threads() {
                         .map(|index| {
                             let rng = &mut rng(43 + index);
                             vars.iter()
-                                .map(|var| tensor(&numbers(rng, var.elem_count()), var.dims(), DType::F32))
+                                .map(|var| on_cpu(&numbers(rng, var.elem_count()), var.dims(), DType::F32))
                                 .collect()
                         })
                         .collect();
@@ -139,7 +140,7 @@ fn by_way_of_copies_on_the_host_everything_is_as_on_the_cpu() {
             let penalty = Penalty::l1(0.2).with_curve(curve).with_group(group).with_l2(0.1);
             for dtype in DTYPES {
                 let what = format!("{penalty}, {dtype:?}");
-                let (w, g) = (tensor(&numbers(rng, 60), &dims, dtype), tensor(&numbers(rng, 60), &dims, dtype));
+                let (w, g) = (on_cpu(&numbers(rng, 60), &dims, dtype), on_cpu(&numbers(rng, 60), &dims, dtype));
                 // l1 on single entries is composed of candle's operations, which round in another order: `composed.rs`.
                 let is_on_host = group != Grouping::Element || curve != Curve::L1;
                 if !is_on_host {
@@ -156,7 +157,7 @@ fn by_way_of_copies_on_the_host_everything_is_as_on_the_cpu() {
                     assert!(bits(&found.unwrap()) == bits(&expected.unwrap()), "{what}");
                 }
                 if group != Grouping::Singular {
-                    let steps = tensor(&spread_steps(rng, 60), &dims, wide(dtype));
+                    let steps = on_cpu(&spread_steps(rng, 60), &dims, wide(dtype));
                     let (found, expected) =
                         (composed::prox(&w, &penalty, Step::Diagonal(&steps)), kernel::prox(&w, &penalty, &steps));
                     assert!(bits(&found.unwrap()) == bits(&expected.unwrap()), "{what}");
@@ -187,11 +188,11 @@ fn by_way_of_copies_on_the_host_everything_is_as_on_the_cpu() {
                     {
                         let work = || {
                             let state =
-                                state.iter().map(|state| Var::from_tensor(&tensor(state, &dims, wide(dtype))).unwrap());
+                                state.iter().map(|state| Var::from_tensor(&on_cpu(state, &dims, wide(dtype))).unwrap());
                             Work::new(
                                 Var::from_tensor(&w).unwrap(),
                                 state.collect(),
-                                Some((tensor(&g, &dims, dtype), step)),
+                                Some((on_cpu(&g, &dims, dtype), step)),
                             )
                         };
                         let (fast, slow) = (work(), work());
@@ -214,7 +215,7 @@ fn by_way_of_copies_on_the_host_the_penalty_has_its_value_and_its_gradient() {
         for curve in [Curve::Mcp(3.0), Curve::Scad(3.7), Curve::Log(0.5)] {
             for dtype in DTYPES {
                 let penalty = Penalty::l1(0.2).with_curve(curve).with_group(group).with_l2(0.1);
-                let w = Var::from_tensor(&tensor(&numbers(rng, 60), &[6, 10], dtype)).unwrap();
+                let w = Var::from_tensor(&on_cpu(&numbers(rng, 60), &[6, 10], dtype)).unwrap();
                 let total = composed::penalty(&w, &penalty, wide(dtype)).unwrap();
                 let expected = kernel::value(&w, &penalty).unwrap();
                 assert!((flat(&total)[0] - expected).abs() <= 6e-8 * expected, "{penalty}, {dtype:?}");

@@ -61,6 +61,7 @@ mod tests {
 
     #[test]
     fn a_renamed_library_is_found_by_its_new_name() {
+        // On the CPU: it is names that are asked after.
         let varmap = VarMap::new();
         let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
         let var = |shape: &[usize]| Var::ones(shape, DType::F32, &Device::Cpu).unwrap().into_inner();

@@ -1,12 +1,13 @@
 //! Budgets: what no model can keep, what no scale reaches, and notes of something else.
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use candle_nn::Optimizer;
 use l1_core::{
     Budget, BudgetReached, Checkpoint, Error, Fista, ParamsFista, ParamsOnline, ParamsProxSgd, ProxSgd, Regularized,
     Rule,
 };
+use tests::device;
 
 use super::{Net, refused};
 use crate::models::Single;
@@ -14,7 +15,7 @@ use crate::models::Single;
 /// ½‖w − t‖² with t = (4, −2, 2): two of the weights become 0 at the same λ.
 fn search(budget: &Budget) -> l1_core::Result<(BudgetReached, Vec<Var>)> {
     let model = Single::new(&[1.0, 1.0, 1.0], DType::F64, Rule::l1(1.0));
-    let target = Tensor::new(&[4f64, -2.0, 2.0], &Device::Cpu)?;
+    let target = Tensor::new(&[4f64, -2.0, 2.0], &device())?;
     let (vars, regularizer) = (vec![model.weight.clone()], model.regularizer()?);
     let loss = || model.weight.sub(&target)?.sqr()?.sum_all()? * 0.5;
     let reached = budget.search(&regularizer, &vars, loss, |fit| {

@@ -1,14 +1,15 @@
 //! Certificates: models that are not at a minimum, and penalties for which none can be proved.
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use l1_core::{Curve, Error, LinearLoss, LinearProblem, ParamsStationarity, Regularized, Rule};
+use tests::device;
 
 use super::refused;
 use crate::models::{Single, gradients};
 
 fn gradient(values: &[f64]) -> Result<Tensor> {
-    Ok(Tensor::new(values, &Device::Cpu)?)
+    Ok(Tensor::new(values, &device())?)
 }
 
 pub fn nothing_to_certify() -> Result<Error> {
@@ -39,8 +40,8 @@ pub fn zeros_leave() -> Result<Error> {
 
 pub fn no_duality_gap() -> Result<Error> {
     let model = Single::new(&[1.0, 0.0], DType::F64, Rule::l1(0.1));
-    let x = Tensor::new(&[[1f64, 3.0], [-1.0, 3.0]], &Device::Cpu)?;
-    let y = Tensor::new(&[[7f64], [-13.0]], &Device::Cpu)?;
+    let x = Tensor::new(&[[1f64, 3.0], [-1.0, 3.0]], &device())?;
+    let y = Tensor::new(&[[7f64], [-13.0]], &device())?;
     let weight = model.weight.as_detached_tensor().reshape((1, 2))?;
     let problem = LinearProblem { inputs: &x, targets: &y, weight: &weight, bias: None, loss: LinearLoss::Squared };
     refused(model.regularizer()?.duality_gap(&problem))

@@ -3,11 +3,12 @@
 use std::{fs, path::Path};
 
 use anyhow::Result;
-use candle_core::{DType, Device, Var};
+use candle_core::{DType, Var};
 use candle_nn::{Linear, Optimizer, VarMap, linear};
 use l1_core::{
     Checkpoint, Declarations, Error, ParamsProxAdamW, ParamsProxSgd, ProxAdamW, ProxSgd, Regularized, Regularizer,
 };
+use tests::device;
 
 use super::{Net, builder, refused};
 
@@ -95,7 +96,7 @@ pub fn changed_declarations() -> Result<Error> {
 pub fn not_in_var_map() -> Result<Error> {
     let varmap = VarMap::new();
     let net = Net::new(&varmap)?;
-    let temperature = Var::zeros((), DType::F32, &Device::Cpu)?;
+    let temperature = Var::zeros((), DType::F32, &device())?;
     let vars = varmap.all_vars().into_iter().chain([temperature.clone()]).collect();
     let opt = ProxAdamW::new(vars, ParamsProxAdamW::new(net.regularizer()?))?;
     let folder = tempfile::tempdir()?;
@@ -112,7 +113,7 @@ pub fn not_in_var_map() -> Result<Error> {
 pub fn reserved_name() -> Result<Error> {
     let varmap = VarMap::new();
     let opt = adamw(Net::new(&varmap)?.regularizer()?, &varmap)?;
-    let moment = Var::zeros((2, 3), DType::F32, &Device::Cpu)?;
+    let moment = Var::zeros((2, 3), DType::F32, &device())?;
     varmap.data().lock().unwrap().insert("l1.state/fc.weight/m".to_owned(), moment);
     refused(Checkpoint::save("run.safetensors", &opt, &varmap))
 }

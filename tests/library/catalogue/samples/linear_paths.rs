@@ -1,9 +1,10 @@
 //! Paths of one linear layer: penalties that reach over its inputs.
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use candle_nn::{Linear, VarBuilder, VarMap, loss};
 use l1_core::{Error, LinearPath, Path, Regularized};
+use tests::device;
 
 use super::refused;
 
@@ -14,9 +15,9 @@ struct Rows {
 }
 
 pub fn no_linear_path() -> Result<Error> {
-    let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F64, &Device::Cpu);
-    let x = Tensor::new(&[[1f64, 3.0], [-1.0, 3.0], [2.0, 0.0]], &Device::Cpu)?;
-    let y = Tensor::new(&[0u32, 1, 0], &Device::Cpu)?;
+    let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F64, &device());
+    let x = Tensor::new(&[[1f64, 3.0], [-1.0, 3.0], [2.0, 0.0]], &device())?;
+    let y = Tensor::new(&[0u32, 1, 0], &device())?;
     let model = Rows { fc: candle_nn::linear(2, 2, vb.pp("fc"))? };
     let layer = LinearPath::new(&model.fc, &x);
     let loss = |scores: &Tensor| loss::cross_entropy(scores, &y);

@@ -4,9 +4,10 @@
 //! does mend what it says it mends. A new variant needs a function in one of these files and its name in `STAGES`.
 
 use anyhow::{Context, bail};
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::{Linear, Module, VarBuilder, VarMap};
 use l1_core::{Error, Regularized};
+use tests::device;
 
 mod budgets;
 mod by_hand;
@@ -227,11 +228,11 @@ impl Net {
 }
 
 fn inputs() -> Result<Tensor> {
-    Tensor::new(&[[1f32, -2.0, 3.0], [0.5, 1.0, -1.0]], &Device::Cpu)
+    Tensor::new(&[[1f32, -2.0, 3.0], [0.5, 1.0, -1.0]], &device())
 }
 
 fn builder(varmap: &VarMap) -> VarBuilder<'static> {
-    VarBuilder::from_varmap(varmap, DType::F32, &Device::Cpu)
+    VarBuilder::from_varmap(varmap, DType::F32, &device())
 }
 
 /// A variable by its name.

@@ -4,6 +4,7 @@ use anyhow::Result;
 use candle_core::{DType, Device, Var};
 use candle_nn::{Optimizer, VarBuilder, VarMap};
 use l1_core::{Error, Fista, ParamsFista, ParamsProxAdamW, ParamsProxSgd, ProxAdamW, ProxSgd, Regularized};
+use tests::device;
 
 use super::{Net, refused, var};
 
@@ -46,21 +47,23 @@ pub fn invalid_parameter() -> Result<Error> {
 pub fn unsupported_dtype() -> Result<Error> {
     let varmap = VarMap::new();
     let net = Net::new(&varmap)?;
-    let eight_bits = Var::from_tensor(&var(&varmap, "fc.bias")?.to_dtype(DType::F8E4M3)?)?;
+    // Rounded on the CPU, since not every GPU can.
+    let eight_bits = var(&varmap, "fc.bias")?.to_device(&Device::Cpu)?.to_dtype(DType::F8E4M3)?;
+    let eight_bits = Var::from_tensor(&eight_bits.to_device(&device())?)?;
     let vars = vec![var(&varmap, "fc.weight")?, eight_bits];
     refused(ProxSgd::new(vars, ParamsProxSgd::new(net.regularizer()?)))
 }
 
 pub fn half_precision() -> Result<Error> {
     let varmap = VarMap::new();
-    let vb = VarBuilder::from_varmap(&varmap, DType::BF16, &Device::Cpu);
+    let vb = VarBuilder::from_varmap(&varmap, DType::BF16, &device());
     let net = Net { fc: candle_nn::linear(3, 2, vb.pp("fc"))? };
     let vars = vec![var(&varmap, "fc.weight")?];
     let error = refused(Fista::new(vars, ParamsFista::new(net.regularizer()?, || net.loss())));
 
-    let varmap = VarMap::new();
+    let (varmap, device) = (VarMap::new(), device());
     // ANCHOR: HalfPrecision
-    let vb = VarBuilder::from_varmap(&varmap, DType::F64, &Device::Cpu);
+    let vb = VarBuilder::from_varmap(&varmap, DType::F64, &device);
     // ANCHOR_END: HalfPrecision
     let net = Net { fc: candle_nn::linear(3, 2, vb.pp("fc"))? };
     Fista::new(varmap.all_vars(), ParamsFista::new(net.regularizer()?, || net.loss()))?;

@@ -6,6 +6,7 @@ use candle_nn::Optimizer;
 use l1_core::{
     CrossValidation, Error, ErrorBound, Fista, Fit, ParamsFista, Path, PathRun, Regularized, Rule, StabilitySelection,
 };
+use tests::device;
 
 use super::refused;
 use crate::models::Single;
@@ -20,7 +21,7 @@ struct Problem {
 impl Problem {
     fn new() -> Result<Self> {
         let model = Single::new(&[1.0, 1.0, 1.0], candle_core::DType::F64, Rule::l1(1.0));
-        let target = Tensor::new(&[4f64, -2.0, 1.0], &candle_core::Device::Cpu)?;
+        let target = Tensor::new(&[4f64, -2.0, 1.0], &device())?;
         Ok(Self { vars: vec![model.weight.clone()], model, target })
     }
 
@@ -145,7 +146,7 @@ pub fn invalid_stability() -> Result<Error> {
 }
 
 pub fn in_subsample() -> Result<Error> {
-    let x = Tensor::zeros((19, 3), candle_core::DType::F32, &candle_core::Device::Cpu)?;
+    let x = Tensor::zeros((19, 3), candle_core::DType::F32, &device())?;
     refused(StabilitySelection::pairs(10).run(20, 3, |half| half.select(&x).map(|_| vec![vec![0]])))
 }
 

@@ -1,12 +1,13 @@
 //! λ that changes while training: schedules, and supports that are frozen.
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use candle_nn::{Optimizer, VarMap};
 use l1_core::{
     Error, Fista, Grouping, ParamsFista, ParamsProxSgd, Penalty, ProxSgd, Regularized, Regularizer, Rule, Schedule,
     Schedules,
 };
+use tests::device;
 
 use super::{Net, refused};
 use crate::models::Single;
@@ -69,7 +70,7 @@ pub fn schedule_unused() -> Result<Error> {
 }
 
 pub fn support_of_singular_values() -> Result<Error> {
-    let weight = Var::from_tensor(&Tensor::ones((2, 2), DType::F32, &Device::Cpu)?)?;
+    let weight = Var::from_tensor(&Tensor::ones((2, 2), DType::F32, &device())?)?;
     let model = Single { weight, rule: Rule::from(Penalty::l1(0.1).with_group(Grouping::Singular)) };
     let mut opt = ProxSgd::new(vec![model.weight.clone()], ParamsProxSgd::new(model.regularizer()?))?;
     refused(opt.regularizer_mut().freeze_support())

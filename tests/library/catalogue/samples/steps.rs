@@ -1,12 +1,13 @@
 //! In a training step: gradients that are missing, not finite, not the loss's alone, or not the variable's.
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use candle_nn::{LayerNorm, Linear, Module, Optimizer, VarMap, layer_norm, linear, ops};
 use l1_core::{
     Error, History, Norm, ParamsProxAdamW, ParamsProxSgd, ProxAdamW, ProxSgd, Regularized, clip_grad_norm,
     clip_grad_value,
 };
+use tests::device;
 
 use super::{Net, builder, inputs, refused, var};
 
@@ -104,7 +105,7 @@ pub fn non_finite_norm() -> Result<Error> {
     let net = Net::new(&varmap)?;
     let weight = var(&varmap, "fc.weight")?;
     let mut grads = net.loss()?.backward()?;
-    grads.insert(&weight, Tensor::full(f32::INFINITY, (2, 3), &Device::Cpu)?);
+    grads.insert(&weight, Tensor::full(f32::INFINITY, (2, 3), &device())?);
     let vars = [weight];
     let error = refused(clip_grad_norm(&mut grads, &vars, 1.0, Norm::L2));
 
@@ -120,7 +121,7 @@ pub fn gradient_shape() -> Result<Error> {
     let net = Net::new(&varmap)?;
     let mut grads = net.loss()?.backward()?;
     let weight = var(&varmap, "fc.weight")?;
-    grads.insert(&weight, Tensor::ones((3, 2), DType::F32, &Device::Cpu)?);
+    grads.insert(&weight, Tensor::ones((3, 2), DType::F32, &device())?);
     refused(sgd(&net, &varmap)?.step(&grads))
 }
 
@@ -129,7 +130,7 @@ pub fn gradient_dtype() -> Result<Error> {
     let net = Net::new(&varmap)?;
     let weight = var(&varmap, "fc.weight")?;
     let mut grads = net.loss()?.backward()?;
-    let sum = Tensor::ones((2, 3), DType::F64, &Device::Cpu)?;
+    let sum = Tensor::ones((2, 3), DType::F64, &device())?;
     grads.insert(&weight, sum.clone());
     let error = refused(sgd(&net, &varmap)?.step(&grads));
 
