@@ -8,6 +8,7 @@ use std::{
 };
 
 use candle_core::{DType, Device, NdArray, Tensor};
+use l1_core::kernel::emulated;
 
 /// The environment variable that chooses a device.
 const CHOICE: &str = "L1_TEST_DEVICE";
@@ -19,7 +20,7 @@ const SKIPPED: i32 = 77;
 enum Chosen {
     Cpu,
     Cuda,
-    /// The CPU, where the library takes the steps that it would take on a GPU.
+    /// The CPU, where the library runs the kernels for GPUs as C++.
     Emulated,
 }
 
@@ -31,23 +32,11 @@ fn chosen() -> Chosen {
         Ok("cuda") if cfg!(feature = "cuda") => Chosen::Cuda,
         Ok("cuda") => panic!("{CHOICE}=cuda: these tests were built without CUDA; build them with `--features cuda`"),
         Ok("emulated") => {
-            turn_on_emulation();
+            emulated::turn_on();
             Chosen::Emulated
         }
         other => panic!("{CHOICE} is {other:?}: it is `cpu` (as if unset), `cuda` or `emulated`"),
     })
-}
-
-#[cfg(feature = "emulated-cuda")]
-fn turn_on_emulation() {
-    l1_core::kernel::emulated::turn_on();
-}
-
-#[cfg(not(feature = "emulated-cuda"))]
-fn turn_on_emulation() {
-    panic!(
-        "{CHOICE}=emulated: these tests were built without the emulation; build them with `--features emulated-cuda`"
-    );
 }
 
 /// The device of every tensor that the library works on.

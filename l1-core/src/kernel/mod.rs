@@ -25,13 +25,6 @@ pub mod cpu;
 #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
 mod cuda;
 pub(crate) mod distance;
-/// The CUDA steps in plain Rust.
-#[cfg(feature = "emulated-cuda")]
-#[doc(hidden)]
-pub mod emulated {
-    /// From here on what lies on the CPU is stepped as on a GPU.
-    pub fn turn_on() {}
-}
 mod formula;
 mod hold;
 mod host;
