@@ -9,7 +9,8 @@ use l1_core::{
 use tests::{device, rounded};
 
 use crate::{
-    every_optimizer::{EVERY_OPTIMIZER, Step, boxed},
+    boxed::boxed,
+    every_optimizer::{EVERY_OPTIMIZER, Step},
     models::{Single, flat},
 };
 

@@ -12,7 +12,8 @@ use proptest::prelude::*;
 use tests::{device, rounded, tolerance};
 
 use crate::{
-    every_optimizer::{EVERY_OPTIMIZER, Step, boxed},
+    boxed::boxed,
+    every_optimizer::{EVERY_OPTIMIZER, Step},
     models::{Single, bits, flat},
 };
 

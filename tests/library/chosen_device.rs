@@ -34,8 +34,8 @@ fn assert_refused(choice: &str, why: &str) {
 }
 
 #[test]
-fn without_a_choice_and_on_the_cpu_tests_pass() {
-    for choice in [None, Some("cpu")] {
+fn without_a_choice_on_the_cpu_and_on_the_emulated_gpu_tests_pass() {
+    for choice in [None, Some("cpu"), Some("emulated")] {
         let Output { status, stdout, .. } = run(ASKING, choice);
         // A name that no test has would be a success too.
         assert!(status.success() && String::from_utf8(stdout).unwrap().contains("1 passed"), "{choice:?}: {status}");
@@ -53,12 +53,6 @@ fn a_choice_that_is_none_fails_a_test_and_the_choices_are_named() {
 #[test]
 fn a_gpu_is_refused_by_tests_that_were_built_without() {
     assert_refused("cuda", "build them with `--features cuda`");
-}
-
-#[cfg(not(feature = "emulated-cuda"))]
-#[test]
-fn the_emulation_is_refused_by_tests_that_were_built_without() {
-    assert_refused("emulated", "build them with `--features emulated-cuda`");
 }
 
 #[test]

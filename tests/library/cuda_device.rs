@@ -8,7 +8,7 @@ use l1_core::{Error, Guard, ParamsProxSgd, ProxSgd, Regularized, Rule, Visitor};
 use tests::{cuda, rounded_on, skipped};
 
 use crate::{
-    every_optimizer::{EVERY_OPTIMIZER, Make, boxed},
+    every_optimizer::{EVERY_OPTIMIZER, Make, stepping},
     models::{Many, Single, bits, flat, gradients, zeros},
 };
 
@@ -172,7 +172,7 @@ fn a_tensor_of_more_than_2_to_the_31_entries_is_stepped_up_to_its_last() {
     ENDS.iter().for_each(|at| gradient.slice_set(&two, 0, *at).unwrap());
     let model = Single { weight, rule: Rule::l1(0.25) };
     let params = ParamsProxSgd { lr: 1.0, ..ParamsProxSgd::new(model.regularizer().unwrap()) };
-    let mut step = boxed(ProxSgd::new(vec![model.weight.clone()], params));
+    let mut step = stepping(ProxSgd::new(vec![model.weight.clone()], params));
     step(&gradients([(&model.weight, gradient)])).unwrap();
     let two_at = |at: usize| flat(&model.weight.narrow(0, at, 2).unwrap().force_contiguous().unwrap());
     for at in ENDS {

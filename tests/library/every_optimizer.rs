@@ -3,7 +3,8 @@
 use candle_core::{Result, Var, backprop::GradStore};
 use candle_nn::Optimizer;
 use l1_core::{
-    Charged, FtrlProximal, Guard, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ProxAdamW, ProxSgd, Regularizer,
+    Charged, FtrlProximal, Guard, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, ProxAdamW, ProxSgd, Regularizer, Stepper,
+    optim::Method,
 };
 
 /// Takes one step on given gradients.
@@ -13,38 +14,44 @@ pub type Step = Box<dyn FnMut(&GradStore) -> Result<()> + Send>;
 pub type Make = fn(Regularizer, Vec<Var>, Guard) -> Step;
 
 pub const EVERY_OPTIMIZER: [(&str, Make); 9] = [
-    ("ProxSgd", |regularizer, vars, guard| boxed(ProxSgd::new(vars, sgd(regularizer, guard)))),
+    ("ProxSgd", |regularizer, vars, guard| stepping(ProxSgd::new(vars, sgd(regularizer, guard)))),
     ("ProxSgd with momentum", |regularizer, vars, guard| {
         let params = ParamsProxSgd { momentum: 0.9, dampening: 0.5, ..sgd(regularizer, guard) };
-        boxed(ProxSgd::new(vars, params))
+        stepping(ProxSgd::new(vars, params))
     }),
     ("ProxSgd with Nesterov's momentum", |regularizer, vars, guard| {
         let params = ParamsProxSgd { momentum: 0.9, nesterov: true, ..sgd(regularizer, guard) };
-        boxed(ProxSgd::new(vars, params))
+        stepping(ProxSgd::new(vars, params))
     }),
     ("ProxSgd with momentum and f32 copies", |regularizer, vars, guard| {
         let params = ParamsProxSgd { momentum: 0.9, master_weights: true, ..sgd(regularizer, guard) };
-        boxed(ProxSgd::new(vars, params))
+        stepping(ProxSgd::new(vars, params))
     }),
     ("ProxAdamW", |regularizer, vars, guard| {
-        boxed(ProxAdamW::new(vars, ParamsProxAdamW { weight_decay: 0.1, ..adamw(regularizer, guard) }))
+        stepping(ProxAdamW::new(vars, ParamsProxAdamW { weight_decay: 0.1, ..adamw(regularizer, guard) }))
     }),
     ("ProxAdamW with amsgrad", |regularizer, vars, guard| {
-        boxed(ProxAdamW::new(vars, ParamsProxAdamW { amsgrad: true, ..adamw(regularizer, guard) }))
+        stepping(ProxAdamW::new(vars, ParamsProxAdamW { amsgrad: true, ..adamw(regularizer, guard) }))
     }),
     ("ProxAdamW with f32 copies", |regularizer, vars, guard| {
         let params = ParamsProxAdamW { weight_decay: 0.1, master_weights: true, ..adamw(regularizer, guard) };
-        boxed(ProxAdamW::new(vars, params))
+        stepping(ProxAdamW::new(vars, params))
     }),
-    ("FtrlProximal", |regularizer, vars, guard| boxed(FtrlProximal::new(vars, ftrl(regularizer, guard)))),
+    ("FtrlProximal", |regularizer, vars, guard| stepping(FtrlProximal::new(vars, ftrl(regularizer, guard)))),
     ("FtrlProximal, charged once", |regularizer, vars, guard| {
-        boxed(FtrlProximal::new(vars, ParamsFtrl { charged: Charged::Once, ..ftrl(regularizer, guard) }))
+        stepping(FtrlProximal::new(vars, ParamsFtrl { charged: Charged::Once, ..ftrl(regularizer, guard) }))
     }),
 ];
 
-pub fn boxed(opt: Result<impl Optimizer + Send + 'static>) -> Step {
+/// A step, and what it has passed over, which a GPU tells when it is asked.
+pub fn told<M: Method>(opt: &mut Stepper<M>, grads: &GradStore) -> Result<()> {
+    opt.step(grads)?;
+    Ok(opt.finish()?)
+}
+
+pub fn stepping<M: Method>(opt: Result<Stepper<M>>) -> Step {
     let mut opt = opt.unwrap();
-    Box::new(move |grads| opt.step(grads))
+    Box::new(move |grads| told(&mut opt, grads))
 }
 
 fn sgd(regularizer: Regularizer, guard: Guard) -> ParamsProxSgd {

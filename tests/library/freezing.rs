@@ -11,7 +11,10 @@ use proptest::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tests::{device, rounded};
 
-use crate::models::{Many, Single, bits, flat, gradients, zeros};
+use crate::{
+    every_optimizer::told,
+    models::{Many, Single, bits, flat, gradients, zeros},
+};
 
 /// An optimizer of any kind, with its regularizer.
 pub trait Optim: Send {
@@ -21,7 +24,7 @@ pub trait Optim: Send {
 
 impl<M: Method> Optim for Stepper<M> {
     fn step(&mut self, grads: &GradStore) -> Result<()> {
-        Optimizer::step(self, grads)
+        told(self, grads)
     }
 
     fn regularizer_mut(&mut self) -> &mut Regularizer {

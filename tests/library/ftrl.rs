@@ -6,7 +6,10 @@ use l1_core::{
     Charged, Error, FtrlProximal, Guard, ParamsFtrl, ParamsProximal, Proximal, Regularized, Regularizer, Rule,
 };
 
-use crate::models::{Fixture, LinearModel, Single, assert_close, flat, gradients, zeros};
+use crate::{
+    every_optimizer::told,
+    models::{Fixture, LinearModel, Single, assert_close, flat, gradients, zeros},
+};
 
 #[test]
 fn charged_once_it_follows_keras_and_pytorch_optimizer() {
@@ -240,7 +243,7 @@ fn a_coordinate_that_was_passed_over_goes_on_as_if_it_had_only_now_begun_there()
                 (gradient[1], gradient[3]) = (f64::NAN, f64::INFINITY);
             }
             let gradient = Tensor::new(gradient, model.weight.device()).unwrap();
-            assert_eq!(opt.step(&gradients([(&model.weight, gradient)])).is_err(), is_bad);
+            assert_eq!(told(&mut opt, &gradients([(&model.weight, gradient)])).is_err(), is_bad);
             let after = model.values();
             assert!(!is_bad || (after[1], after[3]) == (before[1], before[3]), "step {step}: {before:?} {after:?}");
             // No step moves a weight by more than its rate times gradient and penalty.

@@ -1,6 +1,7 @@
 //! The library as a downstream crate sees it, against other programs and against its own promises.
 
 mod bad_input;
+mod boxed;
 mod budgets;
 mod catalogue;
 mod certificate;

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use tests::{device, rounded};
 
 use crate::{
-    every_optimizer::{Make, boxed},
+    every_optimizer::{Make, stepping, told},
     models::{Single, bits, flat, gradients, zeros},
 };
 
@@ -85,16 +85,19 @@ fn adamw(regularizer: Regularizer, guard: Guard) -> ParamsProxAdamW {
 }
 
 const WITH_COPIES: [(&str, Make); 5] = [
-    ("ProxSgd", |regularizer, vars, guard| boxed(ProxSgd::new(vars, sgd(regularizer, guard)))),
+    ("ProxSgd", |regularizer, vars, guard| stepping(ProxSgd::new(vars, sgd(regularizer, guard)))),
     ("ProxSgd with momentum", |regularizer, vars, guard| {
-        boxed(ProxSgd::new(vars, ParamsProxSgd { momentum: 0.9, dampening: 0.2, ..sgd(regularizer, guard) }))
+        stepping(ProxSgd::new(vars, ParamsProxSgd { momentum: 0.9, dampening: 0.2, ..sgd(regularizer, guard) }))
     }),
     ("ProxSgd with Nesterov's momentum", |regularizer, vars, guard| {
-        boxed(ProxSgd::new(vars, ParamsProxSgd { momentum: 0.9, nesterov: true, ..sgd(regularizer, guard) }))
+        stepping(ProxSgd::new(vars, ParamsProxSgd { momentum: 0.9, nesterov: true, ..sgd(regularizer, guard) }))
     }),
-    ("ProxAdamW", |regularizer, vars, guard| boxed(ProxAdamW::new(vars, adamw(regularizer, guard)))),
+    ("ProxAdamW", |regularizer, vars, guard| stepping(ProxAdamW::new(vars, adamw(regularizer, guard)))),
     ("ProxAdamW with amsgrad", |regularizer, vars, guard| {
-        boxed(ProxAdamW::new(vars, ParamsProxAdamW { amsgrad: true, weight_decay: 0.1, ..adamw(regularizer, guard) }))
+        stepping(ProxAdamW::new(
+            vars,
+            ParamsProxAdamW { amsgrad: true, weight_decay: 0.1, ..adamw(regularizer, guard) },
+        ))
     }),
 ];
 
@@ -201,7 +204,7 @@ fn coordinates_that_are_passed_over_keep_the_digits_of_their_copies() {
             let values = [0.25, if index % 4 == 3 { f64::NAN } else { 0.5 }, 0.125];
             let step = |opt: &mut ProxSgd, weight: &Var| {
                 let gradient = rounded(&values, weight.dtype());
-                opt.step(&gradients([(weight, gradient)])).map_err(Error::from)
+                told(opt, &gradients([(weight, gradient)])).map_err(Error::from)
             };
             let outcomes = [step(&mut half_opt, &model.weight), step(&mut wide_opt, &wide.weight)];
             assert_eq!(outcomes[0].is_err(), index % 4 == 3);

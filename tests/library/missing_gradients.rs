@@ -14,7 +14,8 @@ use l1_core::{
 use tests::{device, rounded, rounded_on};
 
 use crate::{
-    every_optimizer::{Step, boxed},
+    boxed::boxed,
+    every_optimizer::Step,
     models::{bits, flat, gradients},
 };
 

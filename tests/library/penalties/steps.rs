@@ -4,11 +4,14 @@ use candle_core::{DType, Result, Var, backprop::GradStore};
 use candle_nn::Optimizer;
 use l1_core::{
     Charged, Curve, FtrlProximal, Grouping, ParamsFtrl, ParamsProxAdamW, ParamsProxSgd, Penalty, ProxAdamW, ProxSgd,
-    Regularized, Regularizer,
+    Regularized, Regularizer, Stepper,
 };
 
 use super::{CURVES, F32, losses::Model, naive, numbers, rng, tensor};
-use crate::models::{flat, gradients};
+use crate::{
+    every_optimizer::told,
+    models::{flat, gradients},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Method {
@@ -40,8 +43,8 @@ pub(super) type Step = Box<dyn FnMut(&GradStore) -> Result<()>>;
 
 impl Method {
     pub(super) fn optimizer(self, regularizer: Regularizer, vars: Vec<Var>, guard: l1_core::Guard) -> Step {
-        fn boxed(mut opt: impl Optimizer + 'static) -> Step {
-            Box::new(move |grads| opt.step(grads))
+        fn boxed<M: l1_core::optim::Method>(mut opt: Stepper<M>) -> Step {
+            Box::new(move |grads| told(&mut opt, grads))
         }
         match self {
             Self::Sgd { momentum, nesterov } => {

@@ -2,6 +2,7 @@
 
 #include "emulated.h"
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cstdio>
@@ -35,11 +36,14 @@ struct Block {
     std::vector<std::max_align_t> memory;
 };
 
+// A fiber runs one thread after the other and is never given up. It begins as a context; after that jumps lead to it and back, for they ask
+// nothing of the system.
 struct Fiber {
     ucontext_t context;
+    jmp_buf jump;
     std::unique_ptr<char[]> stack;
     unsigned thread = 0, block = 0;
-    bool is_done = true;
+    bool has_begun = false, is_done = true;
 };
 
 const std::size_t STACK = 256 * 1024, SHARED = 16 * 1024;
@@ -48,7 +52,8 @@ thread_local Index thread, block, threads, blocks;
 
 // What one launch needs; every thread of the host has its own GPU.
 struct Gpu {
-    ucontext_t scheduler;
+    jmp_buf scheduler;
+    ucontext_t beginning;
     std::vector<std::unique_ptr<Fiber>> fibers;
     std::vector<Block> blocks;
     Fiber* now = nullptr;
@@ -60,7 +65,20 @@ struct Gpu {
 
 static thread_local Gpu gpu;
 
-void wait() { swapcontext(&gpu.now->context, &gpu.scheduler); }
+void wait() {
+    if (_setjmp(gpu.now->jump) == 0) _longjmp(gpu.scheduler, 1);
+}
+
+// Lets a fiber run until it waits or is done.
+static void resume(Fiber& fiber) {
+    gpu.now = &fiber;
+    thread.x = fiber.thread;
+    block.x = fiber.block;
+    if (_setjmp(gpu.scheduler) != 0) return;
+    if (fiber.has_begun) _longjmp(fiber.jump, 1);
+    fiber.has_begun = true;
+    swapcontext(&gpu.beginning, &fiber.context);
+}
 
 static void meet(Barrier& barrier) {
     const unsigned long generation = barrier.generation;
@@ -84,9 +102,11 @@ void* shared(std::size_t bytes) {
 }
 
 static void begin() {
-    gpu.run(*gpu.args);
-    gpu.now->is_done = true;
-    swapcontext(&gpu.now->context, &gpu.scheduler);
+    for (;;) {
+        gpu.run(*gpu.args);
+        gpu.now->is_done = true;
+        wait();
+    }
 }
 
 // Runs some blocks at once, to their ends.
@@ -104,18 +124,19 @@ static void run(unsigned first, unsigned count) {
     const std::size_t all = std::size_t(count) * L1_THREADS;
     while (gpu.fibers.size() < all) {
         gpu.fibers.emplace_back(new Fiber);
-        gpu.fibers.back()->stack.reset(new char[STACK]);
+        Fiber& fiber = *gpu.fibers.back();
+        fiber.stack.reset(new char[STACK]);
+        getcontext(&fiber.context);
+        fiber.context.uc_stack.ss_sp = fiber.stack.get();
+        fiber.context.uc_stack.ss_size = STACK;
+        fiber.context.uc_link = nullptr;
+        makecontext(&fiber.context, begin, 0);
     }
     for (std::size_t i = 0; i < all; ++i) {
         Fiber& fiber = *gpu.fibers[i];
         fiber.thread = unsigned(i % L1_THREADS);
         fiber.block = first + unsigned(i / L1_THREADS);
         fiber.is_done = false;
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.get();
-        fiber.context.uc_stack.ss_size = STACK;
-        fiber.context.uc_link = nullptr;
-        makecontext(&fiber.context, begin, 0);
     }
     gpu.idle = 0;
     for (std::size_t left = all; left > 0;) {
@@ -125,10 +146,7 @@ static void run(unsigned first, unsigned count) {
         for (std::size_t k = 0; k < all; ++k) {
             Fiber& fiber = *gpu.fibers[turn % 2 ? k : all - 1 - k];
             if (fiber.is_done) continue;
-            gpu.now = &fiber;
-            thread.x = fiber.thread;
-            block.x = fiber.block;
-            swapcontext(&gpu.scheduler, &fiber.context);
+            resume(fiber);
             if (fiber.is_done) {
                 --left;
                 gpu.idle = 0;
