@@ -49,6 +49,11 @@ pub fn device() -> Device {
     }
 }
 
+/// Whether the library's kernels for GPUs run, on one or emulated.
+pub fn is_on_gpu() -> bool {
+    chosen() != Chosen::Cpu
+}
+
 /// The GPU, for tests of what exists on a GPU alone; where there is none, a line that says so, and nothing to test on.
 ///
 /// It is one for all: candle takes two devices of one GPU for different ones.
@@ -68,7 +73,7 @@ pub fn skipped(why: &str) {
 }
 
 /// How much a number in f64 may differ from a recorded one: as much as it may on the CPU, elsewhere at least 1e-12. There sums run in
-/// another order and products are fused with them, which moves a sum of the thousands of terms that tests have by some hundred roundings
+/// another order, and candle's products may be fused with them, which moves a sum of the thousands of terms that tests have by some hundred roundings
 /// of 1e-16 of its terms, and by more where large terms leave a small sum.
 pub fn tolerance(on_cpu: f64) -> f64 {
     match chosen() {

@@ -2,4 +2,4 @@
 
 mod device;
 
-pub use device::{cuda, device, rounded, rounded_on, skipped, tolerance};
+pub use device::{cuda, device, is_on_gpu, rounded, rounded_on, skipped, tolerance};

@@ -15,7 +15,7 @@ pub enum Guard {
     /// penalty somewhat too strongly until its moments have caught up. A group or a spectrum is moved as a whole: under `group = ..` one
     /// such coordinate keeps its whole tensor (which is read once before).
     ///
-    /// On CUDA a step waits for nothing: the error comes from the *next* step, which is taken all the same, or from
-    /// [`finish`](crate::ProxAdamW::finish).
+    /// On CUDA a step waits for the one before at most: the error comes from the *next* step, which is taken all the same, or from
+    /// [`check_last_step`](crate::ProxAdamW::check_last_step).
     InPass,
 }

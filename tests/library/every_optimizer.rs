@@ -46,7 +46,7 @@ pub const EVERY_OPTIMIZER: [(&str, Make); 9] = [
 /// A step, and what it has passed over, which a GPU tells when it is asked.
 pub fn told<M: Method>(opt: &mut Stepper<M>, grads: &GradStore) -> Result<()> {
     opt.step(grads)?;
-    Ok(opt.finish()?)
+    Ok(opt.check_last_step()?)
 }
 
 pub fn stepping<M: Method>(opt: Result<Stepper<M>>) -> Step {

@@ -1,8 +1,9 @@
 //! What either guard does about gradients that are not finite, down to the bits.
 
 use candle_core::{DType, Device, Var};
+use candle_nn::Optimizer;
 use l1_core::{
-    Error, Guard, Penalty, Regularized,
+    Error, Guard, ParamsProxSgd, Penalty, ProxSgd, Regularized,
     kernel::{OptimizerStep, Source, Work, cpu},
 };
 use tests::rounded_on;
@@ -210,4 +211,29 @@ fn with_finite_gradients_both_guards_give_the_same_bits() {
             assert!(before == in_pass, "{name}, {dtype:?}");
         }
     }
+}
+
+/// On a GPU a step does not wait to see what it passes over.
+#[test]
+fn what_a_step_has_passed_over_is_told_by_itself_or_on_a_gpu_by_the_next_one_which_is_taken() {
+    let model = Many::new(&[5, 3], DType::F32);
+    let mut params = ParamsProxSgd::new(model.regularizer().unwrap());
+    params.guard = Guard::InPass;
+    let mut opt = ProxSgd::new(model.weights.clone(), params).unwrap();
+    let bad = model.store(&spoilt(&model, 0, &[((1, 2), f64::INFINITY)]));
+    let good = model.store(&model.gradients(1));
+    let is_told = |told: candle_core::Result<()>| match told.map_err(Error::from) {
+        Ok(()) => false,
+        Err(Error::NonFiniteGradient { index: 2, value: f64::INFINITY, guard: Guard::InPass, .. }) => true,
+        Err(error) => panic!("{error}"),
+    };
+    let is_late = tests::is_on_gpu();
+    assert_eq!(is_told(opt.step(&bad)), !is_late);
+    let before = model.bits();
+    assert_eq!(is_told(opt.step(&good)), is_late);
+    assert!(model.bits() != before && opt.steps() == 2, "a step that tells of another is taken");
+    assert!(!is_told(opt.check_last_step().map_err(Into::into)), "told twice");
+    opt.step(&bad).ok();
+    assert_eq!(is_told(opt.check_last_step().map_err(Into::into)), is_late);
+    assert!(!is_told(opt.step(&good)), "told twice");
 }

@@ -1,17 +1,19 @@
 //! How many kernels are launched on GPUs: what a benchmark says beside times.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
 
-static LAUNCHES: AtomicU64 = AtomicU64::new(0);
+thread_local! {
+    static LAUNCHES: Cell<u64> = const { Cell::new(0) };
+}
 
-/// How many kernels l1 has launched on GPUs so far; those of candle's operations are not among them.
+/// How many kernels l1 has launched on GPUs from this thread so far; those of candle's operations are not among them.
 #[must_use]
 pub fn launches() -> u64 {
-    LAUNCHES.load(Ordering::Relaxed)
+    LAUNCHES.get()
 }
 
 /// One more.
 #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
 pub(super) fn count() {
-    LAUNCHES.fetch_add(1, Ordering::Relaxed);
+    LAUNCHES.set(LAUNCHES.get() + 1);
 }

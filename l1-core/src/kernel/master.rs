@@ -77,6 +77,12 @@ impl Work {
         Ok(Self { master, ..self })
     }
 
+    /// The f32 copy, if one is kept.
+    #[must_use]
+    pub fn copy(&self) -> Option<&Var> {
+        self.master.as_ref().map(Master::weights)
+    }
+
     /// Puts the copy in the place of the variable, and back.
     pub(super) fn change_places(&mut self) {
         if let (Some(master), Some((grad, _))) = (&mut self.master, &mut self.next) {

@@ -9,6 +9,8 @@ use crate::Result;
 pub(crate) struct Tables {
     #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
     on_gpu: Option<(cuda::Gpu, cuda::Tables)>,
+    /// What is to be told before anything else.
+    put_off: Option<Late>,
 }
 
 /// An entry of a gradient that was not finite, in a step that is over.
@@ -28,8 +30,16 @@ impl Tables {
         &mut self.on_gpu.get_or_insert_with(|| (gpu.clone(), cuda::Tables::default())).1
     }
 
+    /// Keeps something to be told the next time.
+    pub(crate) fn put_off(&mut self, late: Late) {
+        self.put_off = Some(late);
+    }
+
     /// What the last step has passed over, told once. Waits for that step, if it was one that may have, and for nothing behind it.
     pub(crate) fn take_late(&mut self) -> Result<Option<Late>> {
+        if let Some(late) = self.put_off.take() {
+            return Ok(Some(late));
+        }
         #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
         if let Some((gpu, tables)) = &mut self.on_gpu {
             return tables.take_late(gpu);

@@ -130,6 +130,10 @@ fn on_gpu(
     let is_changed = max_norm != f64::INFINITY;
     let own =
         |(_, _, grad): &(usize, &Var, Tensor)| Ok(if is_changed { taken.write(grad)? } else { grad.contiguous()? });
+    if let Some((index, var, grad)) = found.iter().find(|(_, _, grad)| !kernel::is_supported(grad.dtype())) {
+        let argument = format!("the gradient of variable {index} (shape {:?})", var.dims());
+        return Err(Error::UnsupportedDType { argument, found: grad.dtype() });
+    }
     let tensors = found.iter().map(own).collect::<Result<Vec<_>>>()?;
     let (total, measured) = kernel::measure(gpu, first.device(), &tensors, norm, max_norm, dtype)?;
     refuse(non_finite, &total, found)?;

@@ -228,11 +228,11 @@ impl<M: Method> Stepper<M> {
     /// Waits for the last step and returns what it has passed over, if nobody has been told so far.
     ///
     /// It is needed on CUDA with [`Guard::InPass`] alone: there a step does not wait for the device, so that its error comes from the next
-    /// step, or from here. Everywhere else a step has said all there is.
+    /// step, which is taken all the same, or from here: ask after the last one. Everywhere else a step has said all there is.
     ///
     /// # Errors
     /// [`Error::NonFiniteGradient`] for a step that has passed over coordinates.
-    pub fn finish(&mut self) -> Result<()> {
+    pub fn check_last_step(&mut self) -> Result<()> {
         let Some(Late { index, at, value }) = self.tables.take_late()? else { return Ok(()) };
         let guard = self.params.shared().guard;
         Err(Error::NonFiniteGradient { path: self.path(index), value, index: at, guard })
@@ -356,7 +356,7 @@ impl<M: Method> Stepper<M> {
             }
             Guard::InPass => Source::Unchecked,
         };
-        let late = self.finish();
+        let late = self.check_last_step();
         let passed_over = kernel::steps(&mut self.work, source, &mut self.tables)?;
         self.steps += 1;
         for (progress, work) in self.progress.iter_mut().zip(&self.work) {
@@ -364,10 +364,20 @@ impl<M: Method> Stepper<M> {
                 progress.0 = progress.1;
             }
         }
-        late?;
-        match passed_over {
+        let now = match passed_over {
             None => Ok(()),
-            Some(index) => Err(self.non_finite(index)?),
+            Some(index) => Err((index, self.non_finite(index)?)),
+        };
+        match (late, now) {
+            (Ok(()), now) => now.map_err(|(_, error)| error),
+            (late, Ok(())) => late,
+            (late, Err((index, error))) => {
+                // One error at a time.
+                if let Error::NonFiniteGradient { index: at, value, .. } = error {
+                    self.tables.put_off(Late { index, at, value });
+                }
+                late
+            }
         }
     }
 

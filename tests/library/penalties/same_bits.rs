@@ -125,6 +125,9 @@ fn steps_have_the_same_bits_on_any_number_of_threads() {
 
 #[test]
 fn by_way_of_copies_on_the_host_everything_is_as_on_the_cpu() {
+    if tests::is_on_gpu() {
+        return; // what is compared here is the CPU with itself: `emulated.rs` and `cuda_device.rs` compare a GPU with it
+    }
     let rng = &mut rng(44);
     let dims = [6, 10];
     let groupings = [
@@ -210,6 +213,9 @@ fn by_way_of_copies_on_the_host_everything_is_as_on_the_cpu() {
 
 #[test]
 fn by_way_of_copies_on_the_host_the_penalty_has_its_value_and_its_gradient() {
+    if tests::is_on_gpu() {
+        return; // as above
+    }
     let rng = &mut rng(45);
     for group in [Grouping::Element, Grouping::Dim(1), Grouping::Singular] {
         for curve in [Curve::Mcp(3.0), Curve::Scad(3.7), Curve::Log(0.5)] {

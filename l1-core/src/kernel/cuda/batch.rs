@@ -24,12 +24,12 @@ pub(super) enum Sharing {
 /// Few groups of at least this many blocks' chunks keep all blocks busy.
 const LARGE: usize = 16;
 
-/// With more groups than these there is enough to do for single blocks.
-const FEW: usize = 64;
+/// With more groups than these single blocks, all at once, are sooner done than the grid with one after the other.
+const FEW: usize = 8;
 
 impl Sharing {
     pub(super) fn of(groups: Groups, gpu: &Gpu) -> Self {
-        if groups.number() < FEW && groups.size() >= LARGE * gpu.chunk() {
+        if groups.number() <= FEW && groups.size() >= LARGE * gpu.chunk() {
             Self::ByGrid
         } else if groups.rows > 1 && groups.run < gpu.warp() {
             Self::Across

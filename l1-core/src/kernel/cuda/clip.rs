@@ -79,6 +79,8 @@ pub(crate) fn measure(
     }
     let sorted = gpu.zeros(8 * tensors.len())?;
     let (total, factor) = (Tensor::zeros((), dtype, device)?, gpu.zeros(8)?);
+    let args = Args { input: norms.address(gpu), output: sorted.address(gpu), count: number as u64, ..Args::default() };
+    gpu.launch(Module::Sums, "rank", number.div_ceil(gpu.threads()), Together::No, &args)?;
     let is_narrow = dtype == DType::F32;
     let args = Args {
         input: norms.address(gpu),

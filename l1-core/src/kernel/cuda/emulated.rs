@@ -46,14 +46,14 @@ pub(super) fn launch(kernel: &str, grid: u32, together: Together, args: &Args) -
     let unknown = || Error::from(candle_core::Error::Msg(format!("l1: there is no kernel `{kernel}`")));
     let name = CString::new(kernel).map_err(|_| unknown())?;
     // SAFETY: name and arguments live until the call returns. The addresses in the arguments are those of storages and of `Memory` that
-    // the caller keeps, each long enough for the lengths in its table.
+    // the caller keeps, each long enough for the lengths in its table. The tests read no tensor from another thread while it is written.
     let result = unsafe { l1_emulated_launch(name.as_ptr(), grid, (together == Together::Yes).into(), args) };
     if result == 0 { Ok(()) } else { Err(unknown()) }
 }
 
 /// The address of a tensor's first number.
 pub(super) fn address(storage: &CpuStorage, layout: &Layout) -> Result<u64> {
-    // Of the vector and not of a slice: the numbers are written through it.
+    // Of the vector and not of a slice: the numbers are written through it, in C++. Who steps a tensor here has it alone.
     let (address, size) = match storage {
         CpuStorage::F32(values) => (values.as_ptr() as u64, 4),
         CpuStorage::F64(values) => (values.as_ptr() as u64, 8),
@@ -110,6 +110,23 @@ pub fn steps(work: &mut [Work], source: Source, times: usize) -> Result<Option<(
         late = tables.take_late(&Gpu::Emulated)?;
     }
     Ok(late.map(|late| (late.index, late.at, late.value)))
+}
+
+/// The same by the kernels of the CPU, once.
+///
+/// # Errors
+/// Candle's.
+pub fn steps_on_cpu(work: &mut [Work], source: Source) -> Result<Option<usize>> {
+    crate::kernel::steps_one_by_one(work, source)
+}
+
+/// The first variable whose gradient is not finite, where, and what is there.
+///
+/// # Errors
+/// Candle's.
+pub fn first_with_non_finite_gradient(work: &[Work]) -> Result<Option<(usize, usize, f64)>> {
+    let found = Tables::default().first_with_non_finite_gradient(&Gpu::Emulated, work)?;
+    Ok(found.map(|found| (found.index, found.at, found.value)))
 }
 
 /// Zeros and `‖w‖₁`.

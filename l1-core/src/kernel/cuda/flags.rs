@@ -12,7 +12,7 @@ pub(super) struct Flags {
     number: usize,
     on_device: Memory,
     #[cfg(feature = "cuda")]
-    on_host: Option<candle_core::cuda_backend::cudarc::driver::PinnedHostSlice<u64>>,
+    on_host: Option<super::nvidia::Sent>,
 }
 
 /// An entry of a gradient that is not finite.
@@ -64,10 +64,10 @@ impl Flags {
                 if self.on_host.is_none() {
                     self.on_host = Some(gpu.pinned(self.number)?);
                 }
-                if let (Some(on_host), Memory::Nvidia(on_device)) = (&mut self.on_host, &self.on_device) {
-                    gpu.copy_out(on_device, on_host)?;
+                match (&mut self.on_host, &self.on_device) {
+                    (Some(on_host), Memory::Nvidia(on_device)) => gpu.copy_out(on_device, on_host),
+                    _ => Ok(()),
                 }
-                Ok(())
             }
             #[cfg(feature = "emulated-cuda")]
             Gpu::Emulated => Ok(()),
@@ -78,8 +78,7 @@ impl Flags {
     pub(super) fn received(&mut self, gpu: &Gpu) -> Result<Vec<u64>> {
         #[cfg(feature = "cuda")]
         if let Some(on_host) = &self.on_host {
-            use candle_core::cuda_backend::WrapErr;
-            return Ok(on_host.as_slice().w()?.to_vec());
+            return on_host.words();
         }
         self.read(gpu)
     }

@@ -9,7 +9,7 @@ use candle_core::{
     cuda_backend::{
         CudaStorageSlice, WrapErr,
         cudarc::driver::{
-            CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig, PinnedHostSlice, PushKernelArg,
+            CudaEvent, CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig, PinnedHostSlice, PushKernelArg,
             sys::CUdevice_attribute_enum,
         },
     },
@@ -37,13 +37,38 @@ unsafe impl DeviceRepr for Args {}
 /// "Asynchronous Concurrent Execution").
 const PIECE: usize = 64 * 1024;
 
-/// The PTX text of a module, made by `scripts/cuda-ptx`.
+/// Words that come from the device, and the event behind the last copy of them.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pinned: PinnedHostSlice<u64>,
+    is_there: Option<CudaEvent>,
+}
+
+impl Sent {
+    /// Waits for the copy, but for nothing behind it.
+    pub(super) fn words(&self) -> Result<Vec<u64>> {
+        let Some(is_there) = &self.is_there else { return Ok(vec![0; self.pinned.len()]) };
+        is_there.synchronize().w()?;
+        Ok(self.pinned.as_slice().w()?.to_vec())
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        // The memory must not be given back while the device writes there. An error here is one that the next call returns too.
+        if let Some(is_there) = &self.is_there {
+            let _ = is_there.synchronize();
+        }
+    }
+}
+
+/// The name of a module on its device and its PTX text, made by `scripts/cuda-ptx`. Two versions of this crate may share a device.
 fn ptx(module: Module) -> (&'static str, &'static str) {
     match module {
-        Module::Curves => ("l1_curves", include_str!("ptx/curves.ptx")),
-        Module::Groups => ("l1_groups", include_str!("ptx/groups.ptx")),
-        Module::Steps => ("l1_steps", include_str!("ptx/steps.ptx")),
-        Module::Sums => ("l1_sums", include_str!("ptx/sums.ptx")),
+        Module::Curves => (concat!("l1_curves_", env!("CARGO_PKG_VERSION")), include_str!("ptx/curves.ptx")),
+        Module::Groups => (concat!("l1_groups_", env!("CARGO_PKG_VERSION")), include_str!("ptx/groups.ptx")),
+        Module::Steps => (concat!("l1_steps_", env!("CARGO_PKG_VERSION")), include_str!("ptx/steps.ptx")),
+        Module::Sums => (concat!("l1_sums_", env!("CARGO_PKG_VERSION")), include_str!("ptx/sums.ptx")),
     }
 }
 
@@ -119,17 +144,20 @@ impl Nvidia {
     }
 
     /// Host memory that the device copies into by itself.
-    pub(super) fn pinned(&self, words: usize) -> Result<PinnedHostSlice<u64>> {
-        // SAFETY: it is written as a whole before it is read, by `copy_out`.
-        Ok(unsafe { self.stream.context().alloc_pinned_with_flags::<u64>(words, 0) }.w()?)
+    pub(super) fn pinned(&self, words: usize) -> Result<Sent> {
+        // SAFETY: it is written as a whole before it is read: `Sent::words` wants an event, which `copy_out` records behind a copy.
+        let pinned = unsafe { self.stream.context().alloc_pinned_with_flags::<u64>(words, 0) }.w()?;
+        Ok(Sent { pinned, is_there: None })
     }
 
     /// Begins to copy words of the device; who reads them there waits for this copy alone.
-    pub(super) fn copy_out(&self, memory: &Bytes, to: &mut PinnedHostSlice<u64>) -> Result<()> {
+    pub(super) fn copy_out(&self, memory: &Bytes, to: &mut Sent) -> Result<()> {
         // SAFETY: all bits are valid words, and memory of the device is aligned for them.
-        let words = unsafe { memory.transmute::<u64>(to.len()) };
+        let words = unsafe { memory.transmute::<u64>(to.pinned.len()) };
         let Some(words) = words else { return Err(number::wrong_dtype()) };
-        self.device.memcpy_dtoh(&words, to)?;
+        self.stream.memcpy_dtoh(&words, &mut to.pinned).w()?;
+        // cudarc records an event of its own where a context has several streams, and only there.
+        to.is_there = Some(self.stream.record_event(None).w()?);
         Ok(())
     }
 

@@ -29,7 +29,7 @@ enum Class {
     Curve(DType),
     Groups(Sharing, DType),
     /// None: a spectrum, which is stepped elsewhere.
-    Elsewhere,
+    Elsewhere(DType),
 }
 
 /// What the tables were built for.
@@ -45,7 +45,7 @@ pub(in crate::kernel) struct Tables {
     /// How each variable is stepped, if it is.
     kinds: Vec<Option<Kind>>,
     lots: Vec<Lot>,
-    /// Whether a step has passed over gradients that nobody has asked for yet.
+    /// Whether a step may have passed over gradients that nobody has asked for yet.
     is_late: bool,
 }
 
@@ -74,7 +74,7 @@ fn kind_of(gpu: &Gpu, work: &Work) -> Result<Option<Kind>> {
     let optimizer = Optimizer::of(step, work.state.len()).ok_or_else(cpu::wrong_state)?;
     // One second moment for a matrix under `singular`, also while a scale of 0 takes the charge away.
     if step.penalty().group() == Grouping::Singular {
-        return Ok(Some(Kind { class: Class::Elsewhere, groups: None }));
+        return Ok(Some(Kind { class: Class::Elsewhere(dtype), groups: None }));
     }
     Ok(Some(match layout {
         Layout::Groups(groups) => Kind { class: Class::Groups(Sharing::of(groups, gpu), dtype), groups: Some(groups) },
@@ -86,7 +86,13 @@ fn kind_of(gpu: &Gpu, work: &Work) -> Result<Option<Kind>> {
 impl Tables {
     /// Sees to it that the tables are of these variables.
     fn prepare(&mut self, gpu: &Gpu, work: &[Work]) -> Result<()> {
-        let kinds = work.iter().map(|work| kind_of(gpu, work)).collect::<Result<Vec<_>>>()?;
+        self.kinds.resize(work.len(), None);
+        let kind = |(work, known): (&Work, &Option<Kind>)| match work.next {
+            Some(_) => kind_of(gpu, work),
+            // Without a gradient it keeps its place, where the kernels leave it alone.
+            None => Ok(*known),
+        };
+        let kinds = work.iter().zip(&self.kinds).map(kind).collect::<Result<Vec<_>>>()?;
         if kinds == self.kinds {
             return Ok(());
         }
@@ -125,7 +131,7 @@ impl Tables {
         self.prepare(gpu, work)?;
         let mut elsewhere = Vec::new();
         for lot in &mut self.lots {
-            if lot.class == Class::Elsewhere {
+            if matches!(lot.class, Class::Elsewhere(_)) {
                 elsewhere.extend_from_slice(&lot.members);
             } else {
                 lot.step(gpu, work, source)?;
@@ -142,7 +148,7 @@ impl Tables {
         }
         let mut first = None;
         for lot in &mut self.lots {
-            if lot.class != Class::Elsewhere {
+            if !matches!(lot.class, Class::Elsewhere(_)) {
                 first = earlier(first, lot.late(gpu)?);
             }
         }
@@ -178,7 +184,10 @@ impl Lot {
         self.batch.begin();
         for index in &self.members {
             let work = &work[*index];
-            let Some((grad, step)) = &work.next else { continue };
+            let Some((grad, step)) = &work.next else {
+                self.batch.push(0, 0, Charge::default());
+                continue;
+            };
             let optimizer = Optimizer::of(step, work.state.len()).ok_or_else(cpu::wrong_state)?;
             let is_wide = work.var.dtype() == DType::F64;
             let charge = Charge::of_step(step, layout_of(work, step)?, optimizer, is_wide);
@@ -212,7 +221,7 @@ impl Lot {
                 }
                 self.batch.on_groups(gpu, "groups", args)?;
             }
-            Class::Elsewhere => {}
+            Class::Elsewhere(_) => {}
         }
         if source == Source::Unchecked { self.flags.send(gpu) } else { Ok(()) }
     }

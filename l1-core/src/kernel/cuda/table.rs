@@ -103,13 +103,9 @@ unsafe impl Plain for Charge {}
 // SAFETY: as above.
 unsafe impl Plain for Job {}
 // SAFETY: as above.
-unsafe impl Plain for Args {}
-// SAFETY: as above.
 unsafe impl Plain for Sums {}
 // SAFETY: a number.
 unsafe impl Plain for u64 {}
-// SAFETY: a number.
-unsafe impl Plain for f64 {}
 // SAFETY: a number.
 unsafe impl Plain for u8 {}
 

@@ -77,6 +77,16 @@ L1_FN Phi<R> curve_of(const Charge& charge) {
     return phi;
 }
 
+// The subgradient of smallest norm at an entry of a group with this norm, as in `proximal/groups.rs`.
+template <class R>
+L1_FN R subgradient_of_group(const Charge& line, double norm, R w) {
+    const double slope = norm > 0.0 ? line.weight * curve_of<double>(line).slope(norm) : 0.0;
+    const R factor = R(norm > 0.0 ? slope / norm : 0.0);
+    // Of subnormal numbers c·φ'(r)/r may be too large for a number; c·φ'(r) and w/r are none the less.
+    const R of_curve = is_finite(factor) ? factor * w : R(slope * (double(w) / norm));
+    return of_curve + Fold<R>(line).subgradient(w);
+}
+
 // Any curve on single entries: the formulas of `proximal/elements.rs`.
 template <class R>
 struct OnEntries {

@@ -62,11 +62,7 @@ L1_FN R subgradient_at(const Charge& line, Charging charging, const Place& place
     if (charging == ENTRIES) return OnEntries<R>(line).subgradient(w);
     const u64 width = place.count * place.run, slab = i / (place.rows * width);
     const double norm = norms[slab * place.count + i % width / place.run];
-    const double slope = norm > 0.0 ? line.weight * curve_of<double>(line).slope(norm) : 0.0;
-    const R factor = R(norm > 0.0 ? slope / norm : 0.0);
-    // Of subnormal numbers c·φ'(r)/r may be too large for a number; c·φ'(r) and w/r are none the less.
-    const R of_curve = is_finite(factor) || is_nan(norm) ? factor * w : R(slope * (double(w) / norm));
-    return (is_nan(norm) ? Numbers<R>::nan() : of_curve) + Fold<R>(line).subgradient(w);
+    return subgradient_of_group(line, norm, w);
 }
 
 // `g ← g + ∂Ω(w)`, or where `other` is a factor `state[1] ← factor·∂Ω(w)`. `state[0]`: the norms of the groups.

@@ -148,10 +148,12 @@ struct Stepped {
 
     // Where a coordinate comes to and its step, folded; the gradients have been gathered.
     L1_FN void moved(u64 i, R& z, R& step) const {
-        R w, g, state[3] = {};
+        R w, g = R(0), state[3] = {};
         const T stored = on.w[i];
         w = on.copy ? on.weight(stored, on.copy[i]) : Element<T>::load(stored);
-        g = optimizer == STAY_IN_METRIC ? reinterpret_cast<const R*>(on.g)[i] : Element<T>::load(on.g[i]);
+        if (needs_gradient(optimizer)) {
+            g = optimizer == STAY_IN_METRIC ? reinterpret_cast<const R*>(on.g)[i] : Element<T>::load(on.g[i]);
+        }
         for (u32 k = 0; k < n; ++k) state[k] = on.state[k][i];
         // What it has gathered is cleared already, and may be something again.
         R gathered = state[0];
@@ -223,13 +225,10 @@ L1_FN void stays(const Member& m, const Stepped<T>& stepped, const Charge& line)
         return;
     }
     const double norm = norm_of(m, m.is_there, [&](u64 i) { return stepped.weight(i); });
-    const double slope = norm > 0.0 ? line.weight * curve_of<double>(line).slope(norm) : 0.0;
-    const R factor = R(norm > 0.0 ? slope / norm : 0.0);
     m.entries.each([&](u64 i) {
         R w, g, state[3] = {};
         stepped.read(i, w, g, state);
-        const R of_curve = is_finite(factor) || is_nan(norm) ? factor * w : R(slope * (double(w) / norm));
-        stepped.move.pass_over(FTRL, w, of_curve + stepped.fold.subgradient(w), state);
+        stepped.move.pass_over(FTRL, w, subgradient_of_group(line, norm, w), state);
         for (u32 k = 0; k < stepped.n; ++k) stepped.on.state[k][i] = state[k];
         stepped.write(i, w);
     });

@@ -17,7 +17,7 @@
 
 namespace l1 {
 
-// The same structure as `Args` in `launch.rs`.
+// The same structure as `Args` in `table.rs`.
 struct Args {
     u64 places, turns, charges, jobs;
     // Where numbers come from, and where they go.
@@ -25,7 +25,7 @@ struct Args {
     // How many jobs there are.
     u64 count;
     u32 mode;
-    u32 entries;
+    u32 padding;
 };
 
 // Coordinates that a block works on at a time, where groups do not say otherwise.

@@ -17,6 +17,11 @@ L1_FN constexpr bool is_adaptive(int optimizer) {
     return optimizer == ADAMW || optimizer == AMSGRAD || optimizer == FTRL || optimizer == STAY_IN_METRIC;
 }
 
+// Whether a move asks for the gradient after it has been gathered.
+L1_FN constexpr bool needs_gradient(int optimizer) {
+    return optimizer == SGD || optimizer == MOMENTUM || optimizer == STAY_IN_METRIC;
+}
+
 // A large gradient as the nearest number that has a square.
 template <class R>
 L1_FN R with_square(R g) {

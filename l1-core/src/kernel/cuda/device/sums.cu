@@ -147,25 +147,29 @@ L1_FN void gather_powers(const Args& args) {
     }
 }
 
-// The norm of all tensors together from the norm of each, by one block: sorted by size first, for tensors come in another order in every
-// run. `input`: the norms; `other`: room for as many; `charges`: p; `turns`: the largest norm that is let pass, as a double.
+// Norms sorted by size, for tensors come in another order in every run. `input`: the norms; `output`: room for as many.
+L1_FN void rank(const Args& args) {
+    const double* norms = at<double>(args.input);
+    for (u64 i = u64(blockIdx.x) * blockDim.x + threadIdx.x; i < args.count; i += u64(gridDim.x) * blockDim.x) {
+        const double mine = norms[i];
+        u64 rank = 0;
+        for (u64 j = 0; j < args.count; ++j) rank += norms[j] < mine || (norms[j] == mine && j < i) ? 1 : 0;
+        // A NaN has no rank, and is seen by the largest.
+        if (!is_nan(mine)) at<double>(args.output)[rank] = mine;
+    }
+}
+
+// The norm of all tensors together from the norm of each, by one block. `input`: the norms; `other`: the same, sorted; `charges`: p;
+// `turns`: the largest norm that is let pass, as a double.
 // Writes the norm to `places` as a double or, with mode's bit 8, as a float, and to `output` the factor of the gradients as a double.
 L1_FN void total(const Args& args) {
     L1_SHARED(double, room, L1_THREADS);
     const double p = from_bits(args.charges), most = from_bits(args.turns);
     const u32 norming = args.mode & 7;
     const bool is_narrow = (args.mode & 8) != 0;
-    const double* norms = at<double>(args.input);
-    double* sorted = at<double>(args.other);
+    const double* sorted = at<double>(args.other);
     double largest = 0.0;
-    for (u64 i = threadIdx.x; i < args.count; i += blockDim.x) {
-        const double mine = norms[i];
-        largest = Largest()(largest, mine);
-        u64 rank = 0;
-        for (u64 j = 0; j < args.count; ++j) rank += norms[j] < mine || (norms[j] == mine && j < i) ? 1 : 0;
-        // A NaN has no rank, and is seen by the largest.
-        if (!is_nan(mine)) sorted[rank] = mine;
-    }
+    for (u64 i = threadIdx.x; i < args.count; i += blockDim.x) largest = Largest()(largest, at<double>(args.input)[i]);
     largest = joined(room, largest, Largest());
     const bool is_unit = largest > 0.0 && is_finite(largest);
     const double unit = norming == SQUARES || norming == POWERS ? largest : 1.0;
@@ -180,11 +184,11 @@ L1_FN void total(const Args& args) {
     if (is_narrow) {
         const float narrow = float(norm), by = 1.0f / (narrow + 1e-6f) * float(most);
         at<float>(args.places)[0] = narrow;
-        factor = by >= 1.0f ? 1.0 : by;
+        factor = double(narrow) + 1e-6 <= most || by >= 1.0f ? 1.0 : by;
     } else {
         const double by = 1.0 / (norm + 1e-6) * most;
         at<double>(args.places)[0] = norm;
-        factor = by >= 1.0 ? 1.0 : by;
+        factor = norm + 1e-6 <= most || by >= 1.0 ? 1.0 : by;
     }
     at<double>(args.output)[0] = factor;
 }
@@ -245,4 +249,5 @@ L1_KERNELS(find, l1::find)
 L1_KERNEL(gather_sums, l1::gather_sums)
 L1_KERNEL(omega, l1::omega)
 L1_KERNEL(gather_powers, l1::gather_powers)
+L1_KERNEL(rank, l1::rank)
 L1_KERNEL(total, l1::total)

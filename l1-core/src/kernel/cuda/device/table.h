@@ -78,12 +78,7 @@ L1_FN u64 found_at(u64 index, R value) {
 
 template <class A>
 L1_FN A* at(u64 address) {
-    A* pointer = reinterpret_cast<A*>(address);
-#if defined(__CUDACC__)
-    // So that it is read and written by the instructions for global memory.
-    __builtin_assume(__isGlobal(pointer));
-#endif
-    return pointer;
+    return reinterpret_cast<A*>(address);
 }
 
 }  // namespace l1

@@ -98,7 +98,13 @@ void meet_warp() { meet(own_block().of_warps[gpu.now->thread / L1_WARP]); }
 
 void* shared(std::size_t bytes) {
     if (bytes > SHARED) std::abort();
-    return own_block().memory.data();
+    std::vector<std::max_align_t>& memory = own_block().memory;
+    if (memory.empty()) {
+        memory.resize(bytes / sizeof(std::max_align_t) + 1);
+        // What lies there from another block is to be of no use.
+        std::memset(static_cast<void*>(memory.data()), 0xff, bytes);
+    }
+    return memory.data();
 }
 
 static void begin() {
@@ -117,9 +123,7 @@ static void run(unsigned first, unsigned count) {
         block.barrier.expected = L1_THREADS;
         block.of_warps.assign(L1_THREADS / L1_WARP, Barrier());
         for (Barrier& barrier : block.of_warps) barrier.expected = L1_WARP;
-        block.memory.resize(SHARED / sizeof(std::max_align_t));
-        // What lies there from another block is to be of no use.
-        std::memset(static_cast<void*>(block.memory.data()), 0xff, SHARED);
+        block.memory.clear();
     }
     const std::size_t all = std::size_t(count) * L1_THREADS;
     while (gpu.fibers.size() < all) {
