@@ -73,7 +73,8 @@
 //!
 //! `derive` (on by default): the macro. `plot`: pictures of results. `progress`: bars on stderr for
 //! [`Path::run`], [`CrossValidation`] and [`StabilitySelection`], where it is a terminal; the outermost alone is drawn, and a
-//! [`LinearPath`], which is solved in a moment, has none. `cuda`, `metal`, `mkl`, `accelerate`: candle's, passed on.
+//! [`LinearPath`], which is solved in a moment, has none. `cuda`: NVIDIA's GPUs, by kernels of l1's own and candle's.
+//! `metal`, `mkl`, `accelerate`: candle's, passed on. (`emulated-cuda` is for l1's own tests.)
 
 mod budget;
 mod by_name;

@@ -37,7 +37,7 @@ fn a_model_that_is_moved_to_the_gpu_is_stepped_to_the_weights_of_the_cpu() {
     let Some(device) = cuda() else { return };
     for (name, make) in EVERY_OPTIMIZER {
         for (dtype, tolerance) in [
-            // Five steps, each of some 30 roundings of numbers around 1, where products and sums may be fused.
+            // Five steps, each of some 30 roundings of numbers around 1, where candle's products and sums may be fused.
             (DType::F64, 5.0 * 30.0 * 2f64.powi(-53)),
             (DType::F32, 5.0 * 30.0 * 2f64.powi(-24)),
             // A number beside the middle of two is rounded to either: in each step by one spacing of numbers around 1.
