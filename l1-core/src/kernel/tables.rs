@@ -37,13 +37,13 @@ impl Tables {
 
     /// What the last step has passed over, told once. Waits for that step, if it was one that may have, and for nothing behind it.
     pub(crate) fn take_late(&mut self) -> Result<Option<Late>> {
-        if let Some(late) = self.put_off.take() {
-            return Ok(Some(late));
-        }
+        let put_off = self.put_off.take();
         #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
         if let Some((gpu, tables)) = &mut self.on_gpu {
-            return tables.take_late(gpu);
+            // Both are of one step: the first in the order of the variables is told.
+            let late = put_off.into_iter().chain(tables.take_late(gpu)?);
+            return Ok(late.min_by_key(|late| late.index));
         }
-        Ok(None)
+        Ok(put_off)
     }
 }

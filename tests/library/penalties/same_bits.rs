@@ -14,6 +14,9 @@ use crate::{
     models::{bits, flat, gradients},
 };
 
+/// Here the CPU is compared with itself; `emulated.rs` and `cuda_device.rs` compare a GPU with it.
+const WHY: &str = "this is of the CPU's threads and copies";
+
 fn on_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
 }
@@ -32,6 +35,9 @@ const CASES: [(Grouping, &[usize]); 8] = [
 
 #[test]
 fn value_subgradient_and_prox_have_the_same_bits_on_any_number_of_threads() {
+    if tests::is_on_gpu() {
+        return tests::skipped(WHY);
+    }
     let rng = &mut rng(41);
     for (group, dims) in CASES {
         let length = dims.iter().product();
@@ -92,6 +98,9 @@ impl Many {
 
 #[test]
 fn steps_have_the_same_bits_on_any_number_of_threads() {
+    if tests::is_on_gpu() {
+        return tests::skipped(WHY);
+    }
     for curve in [Curve::Mcp(3.0), Curve::Half] {
         for (name, make) in EVERY_OPTIMIZER {
             for guard in [Guard::Before, Guard::InPass] {
@@ -126,7 +135,7 @@ fn steps_have_the_same_bits_on_any_number_of_threads() {
 #[test]
 fn by_way_of_copies_on_the_host_everything_is_as_on_the_cpu() {
     if tests::is_on_gpu() {
-        return; // what is compared here is the CPU with itself: `emulated.rs` and `cuda_device.rs` compare a GPU with it
+        return tests::skipped(WHY);
     }
     let rng = &mut rng(44);
     let dims = [6, 10];
@@ -214,7 +223,7 @@ fn by_way_of_copies_on_the_host_everything_is_as_on_the_cpu() {
 #[test]
 fn by_way_of_copies_on_the_host_the_penalty_has_its_value_and_its_gradient() {
     if tests::is_on_gpu() {
-        return; // as above
+        return tests::skipped(WHY);
     }
     let rng = &mut rng(45);
     for group in [Grouping::Element, Grouping::Dim(1), Grouping::Singular] {
