@@ -112,6 +112,8 @@ fn refuse(non_finite: NonFinite, total: &Tensor, found: &[(usize, &Var, Tensor)]
 }
 
 /// The same on a GPU: norm and factor stay there, and the gradients are multiplied in one launch for each dtype.
+///
+/// * `found`: at least one.
 #[cfg(any(feature = "cuda", feature = "emulated-cuda"))]
 #[allow(clippy::too_many_arguments)]
 fn on_gpu(
@@ -124,7 +126,6 @@ fn on_gpu(
     dtype: DType,
     non_finite: NonFinite,
 ) -> Result<Tensor> {
-    let Some((_, _, first)) = found.first() else { return Ok(Tensor::zeros((), dtype, &Device::Cpu)?) };
     // Only what is changed needs storage of its own.
     let mut taken = Taken::by(vars.iter().map(|var| var.as_tensor()));
     let is_changed = max_norm != f64::INFINITY;
@@ -135,7 +136,7 @@ fn on_gpu(
         return Err(Error::UnsupportedDType { argument, found: grad.dtype() });
     }
     let tensors = found.iter().map(own).collect::<Result<Vec<_>>>()?;
-    let (total, measured) = kernel::measure(gpu, first.device(), &tensors, norm, max_norm, dtype)?;
+    let (total, measured) = kernel::measure(gpu, found[0].2.device(), &tensors, norm, max_norm, dtype)?;
     refuse(non_finite, &total, found)?;
     if is_changed {
         measured.scale(gpu)?;

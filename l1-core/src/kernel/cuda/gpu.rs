@@ -1,6 +1,6 @@
 //! A GPU: its memory, the addresses of tensors in it, and launches. Either NVIDIA's, through candle, or the emulated one of the tests.
 
-use candle_core::{DType, Layout, Storage, Tensor};
+use candle_core::{DType, Storage, Tensor};
 
 #[cfg(feature = "emulated-cuda")]
 use super::emulated;
@@ -126,15 +126,10 @@ impl Gpu {
     /// the device, whose work is done in the order of its stream.
     pub(super) fn address(&self, tensor: &Tensor) -> Result<u64> {
         let (storage, layout) = tensor.storage_and_layout();
-        self.address_of(&storage, layout)
-    }
-
-    /// The same of a storage.
-    pub(super) fn address_of(&self, storage: &Storage, layout: &Layout) -> Result<u64> {
         if layout.contiguous_offsets().is_none() {
             return Err(candle_core::Error::Msg("l1: an operand is not contiguous".to_owned()).into());
         }
-        match (self, storage) {
+        match (self, &*storage) {
             #[cfg(feature = "cuda")]
             (Self::Nvidia(gpu), Storage::Cuda(storage)) => gpu.address(storage, layout),
             #[cfg(feature = "emulated-cuda")]
@@ -188,18 +183,13 @@ impl Memory {
 
     /// Puts values at the beginning, in the order of the device's work; the host does not wait.
     pub(super) fn write<T: Plain>(&mut self, gpu: &Gpu, values: &[T]) -> Result<()> {
-        self.write_at(gpu, 0, values)
-    }
-
-    /// The same from a byte on.
-    pub(super) fn write_at<T: Plain>(&mut self, gpu: &Gpu, from: usize, values: &[T]) -> Result<()> {
         let bytes = super::bytes::of(values);
         match (self, gpu) {
             #[cfg(feature = "cuda")]
-            (Self::Nvidia(memory), Gpu::Nvidia(gpu)) => gpu.write(memory, from, bytes),
+            (Self::Nvidia(memory), Gpu::Nvidia(gpu)) => gpu.write(memory, bytes),
             #[cfg(feature = "emulated-cuda")]
             (Self::Emulated(words), _) => {
-                super::bytes::of_mut(words)[from..from + bytes.len()].copy_from_slice(bytes);
+                super::bytes::of_mut(words)[..bytes.len()].copy_from_slice(bytes);
                 Ok(())
             }
             #[allow(unreachable_patterns)]

@@ -124,9 +124,9 @@ impl Nvidia {
         bytes.device_ptr(&self.stream).0
     }
 
-    pub(super) fn write(&self, memory: &mut Bytes, from: usize, bytes: &[u8]) -> Result<()> {
+    pub(super) fn write(&self, memory: &mut Bytes, bytes: &[u8]) -> Result<()> {
         for (piece, bytes) in bytes.chunks(PIECE).enumerate() {
-            let from = from + piece * PIECE;
+            let from = piece * PIECE;
             self.device.memcpy_htod(bytes, &mut memory.slice_mut(from..from + bytes.len()))?;
         }
         Ok(())

@@ -81,41 +81,19 @@ L1_FN void step(const Args& args) {
     }
 }
 
-template <class T>
-L1_FN void sgd(const Args& args) {
-    step<T, SGD>(args);
-}
-template <class T>
-L1_FN void momentum(const Args& args) {
-    step<T, MOMENTUM>(args);
-}
-template <class T>
-L1_FN void adamw(const Args& args) {
-    step<T, ADAMW>(args);
-}
-template <class T>
-L1_FN void amsgrad(const Args& args) {
-    step<T, AMSGRAD>(args);
-}
-template <class T>
-L1_FN void ftrl(const Args& args) {
-    step<T, FTRL>(args);
-}
-template <class T>
-L1_FN void stay(const Args& args) {
-    step<T, STAY>(args);
-}
-template <class T>
-L1_FN void stay_in_metric(const Args& args) {
-    step<T, STAY_IN_METRIC>(args);
-}
-
 }  // namespace l1
 
-L1_KERNELS(sgd, l1::sgd)
-L1_KERNELS(momentum, l1::momentum)
-L1_KERNELS(adamw, l1::adamw)
-L1_KERNELS(amsgrad, l1::amsgrad)
-L1_KERNELS(ftrl, l1::ftrl)
-L1_KERNELS(stay, l1::stay)
-L1_KERNELS(stay_in_metric, l1::stay_in_metric)
+// A kernel for each optimizer and type.
+#define L1_STEPS(name, OPTIMIZER)                                   \
+    L1_KERNEL(name##_f32, l1::step<float, l1::OPTIMIZER>)           \
+    L1_KERNEL(name##_f64, l1::step<double, l1::OPTIMIZER>)          \
+    L1_KERNEL(name##_bf16, l1::step<l1::bf16, l1::OPTIMIZER>)       \
+    L1_KERNEL(name##_f16, l1::step<l1::f16, l1::OPTIMIZER>)
+
+L1_STEPS(sgd, SGD)
+L1_STEPS(momentum, MOMENTUM)
+L1_STEPS(adamw, ADAMW)
+L1_STEPS(amsgrad, AMSGRAD)
+L1_STEPS(ftrl, FTRL)
+L1_STEPS(stay, STAY)
+L1_STEPS(stay_in_metric, STAY_IN_METRIC)
